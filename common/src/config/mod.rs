@@ -1,0 +1,288 @@
+//! The model: what `confxml.xml` says, typed. `read` is the only place that knows
+//! element and attribute names; everything else sees these structs.
+//!
+//! Text that ends in an argument vector or a system call is an [`OsString`]: config files in
+//! GBK or ISO-8859-1 have always passed their bytes through, and they still do.
+
+mod diagnostic;
+mod params;
+mod read;
+mod xml;
+
+use std::ffi::OsString;
+
+use serde::{Deserialize, Serialize};
+
+pub use diagnostic::{Diagnostic, Severity, render};
+pub use read::{Parsed, parse};
+
+/// Largest config file that is read, in bytes.
+pub const MAX_CONFIG: usize = 1 << 20;
+/// Most bytes that all filter expressions of a config may hold together: the watcher's
+/// slice travels in one bounded message.
+pub const MAX_FILTER_BYTES: usize = 32 << 10;
+/// Most watched roots in a config.
+pub const MAX_TREES: usize = 64;
+/// Most remotes of one root.
+pub const MAX_REMOTES: usize = 256;
+
+/// A whole config file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// `<host hostip port>`: reserved by the original, printed at start.
+    pub host: Host,
+    /// `<debug start>`: say every watch, event and rsync command.
+    pub debug: bool,
+    /// `<fileSystem xfs>`: accepted; the scanner never needs it.
+    pub xfs: bool,
+    /// `<filter start>` with its `<exclude expression>`s; empty when off.
+    pub filter: Vec<FilterExpression>,
+    /// `<inotify>`.
+    pub switches: Switches,
+    /// `<localpath>` blocks, in order. At least one, each with at least one remote.
+    pub trees: Vec<Tree>,
+    /// `<rsync>`.
+    pub rsync: RsyncOptions,
+    /// `<failLog>`.
+    pub fail_log: FailLog,
+    /// `<crontab>`, when on.
+    pub crontab: Option<Crontab>,
+    /// `<crontabfilter>`'s rsync patterns, verbatim, when on; they apply to `-r` too.
+    pub sync_excludes: Vec<OsString>,
+    /// `<plugin start="true" name>`.
+    pub plugin: Option<PluginName>,
+    /// The `<plugin name>` blocks below `<head>`.
+    pub plugins: Vec<PluginBlock>,
+    /// `<privileges>`.
+    pub privileges: Privileges,
+}
+
+/// `<host hostip="localhost" port="8008"/>`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Host {
+    /// Address, as written.
+    pub ip: String,
+    /// Port.
+    pub port: u16,
+}
+
+/// One `<exclude expression>` of `<filter>`: a regular expression that compiled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FilterExpression(pub Vec<u8>);
+
+/// `<inotify>`: which kinds of change travel. Renames are tracked whatever these say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(clippy::struct_excessive_bools, reason = "these are the file's own nine switches")]
+pub struct Switches {
+    /// Deletions travel. Off: nothing is ever deleted on a remote.
+    pub delete: bool,
+    /// New directories are sent and watched.
+    pub create_folder: bool,
+    /// New non-directories are sent when they appear (symlinks, hard links, empty files).
+    pub create_file: bool,
+    /// Files are sent when a writer closes them.
+    pub close_write: bool,
+    /// The old name of something renamed or moved out is removed.
+    pub move_from: bool,
+    /// What is moved in, or renamed, is sent under its new name.
+    pub move_to: bool,
+    /// Changes of mode, owner and times travel.
+    pub attrib: bool,
+    /// Files are sent while they are being written.
+    pub modify: bool,
+    /// `<hiddenFile>`: files named `.*`, `*~` and `4913` travel by their own events.
+    pub hidden_file: bool,
+}
+
+impl Default for Switches {
+    fn default() -> Switches {
+        Switches {
+            delete: true,
+            create_folder: true,
+            create_file: false,
+            close_write: true,
+            move_from: true,
+            move_to: true,
+            attrib: false,
+            modify: false,
+            hidden_file: false,
+        }
+    }
+}
+
+/// One `<localpath watch>` with its remotes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tree {
+    /// The watched root as written, less one trailing slash; may be relative to the
+    /// directory the supervisor was started in.
+    pub watch: OsString,
+    /// `<remote>`s, in order.
+    pub remotes: Vec<Remote>,
+}
+
+/// `<remote ip name/>`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remote {
+    /// Host name or address. Never empty, never with a leading `-`, `@`, `/`, blank or control byte.
+    pub host: String,
+    /// Module, or with ssh a path. Never empty.
+    pub module: OsString,
+}
+
+/// `<rsync>`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RsyncOptions {
+    /// `<commonParams params>` split like shell words; options that would break the protocol
+    /// between us and rsync, or run programs, have been refused.
+    pub params: Vec<OsString>,
+    /// `<auth>`, when on.
+    pub auth: Option<Auth>,
+    /// `<userDefinedPort>`, when on.
+    pub port: Option<u16>,
+    /// `<timeout time>` in seconds, when on.
+    pub timeout: Option<u32>,
+    /// `<ssh start>`.
+    pub ssh: bool,
+    /// `program` of `<rsync>`: an absolute path; otherwise rsync is looked up in PATH.
+    pub program: Option<OsString>,
+}
+
+/// `<auth start="true" users passwordfile/>`; each is used only when it is not empty.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Auth {
+    /// User at the remote.
+    pub user: Option<String>,
+    /// rsync's `--password-file`.
+    pub password_file: Option<OsString>,
+}
+
+/// `<failLog path timeToExecute/>`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailLog {
+    /// Where the readable record of what is pending goes; `None` when the path is empty.
+    pub path: Option<OsString>,
+    /// Minutes between retry sweeps.
+    pub minutes: u32,
+}
+
+/// `<crontab start="true" schedule/>`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Crontab {
+    /// Minutes between full syncs.
+    pub minutes: u32,
+}
+
+/// Names of the plugins that the config can switch on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PluginName {
+    /// `command`
+    Command,
+    /// `socket`
+    Socket,
+    /// `http`
+    Http,
+    /// `refreshCDN`
+    RefreshCdn,
+}
+
+impl PluginName {
+    /// All of them, in the order shown to people.
+    pub const ALL: [PluginName; 4] =
+        [PluginName::RefreshCdn, PluginName::Socket, PluginName::Http, PluginName::Command];
+
+    /// The name in the config file and after `-m`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            PluginName::Command => "command",
+            PluginName::Socket => "socket",
+            PluginName::Http => "http",
+            PluginName::RefreshCdn => "refreshCDN",
+        }
+    }
+
+    /// The plugin of that name.
+    pub fn from_name(name: &str) -> Option<PluginName> {
+        PluginName::ALL.into_iter().find(|plugin| plugin.as_str() == name)
+    }
+}
+
+/// A `<plugin name="…">` block below `<head>`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PluginBlock {
+    /// `name="command"`.
+    Command(CommandPlugin),
+    /// `name="socket"`.
+    Socket(SocketPlugin),
+    /// `name="http"`.
+    Http(HttpPlugin),
+    /// `name="refreshCDN"`.
+    RefreshCdn(RefreshCdnPlugin),
+}
+
+/// `<plugin name="command">`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommandPlugin {
+    /// `param/@prefix`.
+    pub prefix: String,
+    /// `param/@suffix`.
+    pub suffix: String,
+    /// `param/@ignoreError`.
+    pub ignore_error: bool,
+    /// `filter/include/@expression`, when `filter/@start` is on.
+    pub include: Vec<FilterExpression>,
+}
+
+/// `<plugin name="socket">`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SocketPlugin {
+    /// `localpath/@watch`.
+    pub watch: OsString,
+    /// `deshost/@ip`.
+    pub host: String,
+    /// `deshost/@port`.
+    pub port: u16,
+}
+
+/// `<plugin name="http">`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpPlugin {
+    /// `localpath/@watch`.
+    pub watch: OsString,
+    /// `deshost/@url`.
+    pub url: String,
+    /// `deshost/@port`.
+    pub port: u16,
+}
+
+/// `<plugin name="refreshCDN">`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RefreshCdnPlugin {
+    /// `localpath/@watch`.
+    pub watch: OsString,
+    /// `cdninfo/@domainname`.
+    pub domain: String,
+    /// `cdninfo/@port`.
+    pub port: u16,
+    /// `cdninfo/@username`.
+    pub user: String,
+    /// `cdninfo/@passwd`.
+    pub password: String,
+    /// `sendurl/@base`.
+    pub base: String,
+    /// `regexurl/@match`, when `regexurl/@regex` is `true`.
+    pub pattern: Option<FilterExpression>,
+}
+
+/// The password never reaches a log.
+impl std::fmt::Debug for RefreshCdnPlugin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RefreshCdnPlugin").field("domain", &self.domain).finish_non_exhaustive()
+    }
+}
+
+/// `<privileges firstUid="…"/>`, ours: the original ignores it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Privileges {
+    /// First of 64 uids for the roles; otherwise a free block is claimed.
+    pub first_uid: Option<u32>,
+}

@@ -1,0 +1,227 @@
+//! Every element and attribute name that the reader knows, and the warnings about others.
+//!
+//! The original ignored what it did not know, and so do we, but not silently: a misspelt
+//! element is otherwise a default that nobody asked for.
+
+use super::super::diagnostic::{Diagnostic, quote};
+use super::super::xml::{Element, Span, Tree};
+
+/// How often an element may stand in its parent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Times {
+    /// Only the first counts.
+    Once,
+    /// Each counts.
+    Many,
+}
+
+/// An element the reader knows.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Known {
+    pub(crate) name: &'static str,
+    pub(crate) times: Times,
+    pub(crate) attributes: &'static [&'static str],
+    pub(crate) children: &'static [Known],
+}
+
+const fn once(name: &'static str, attributes: &'static [&'static str]) -> Known {
+    Known { name, times: Times::Once, attributes, children: &[] }
+}
+
+const fn many(name: &'static str, attributes: &'static [&'static str]) -> Known {
+    Known { times: Times::Many, ..once(name, attributes) }
+}
+
+const fn with(parent: Known, children: &'static [Known]) -> Known {
+    Known { children, ..parent }
+}
+
+const START: &[&str] = &["start"];
+
+/// The root element with all that it may hold.
+pub(crate) static HEAD: Known = with(
+    once("head", &["version"]),
+    &[
+        once("host", &["hostip", "port"]),
+        once("debug", START),
+        once("fileSystem", &["xfs"]),
+        with(once("filter", START), &[many("exclude", &["expression"])]),
+        with(
+            once("inotify", &[]),
+            &[
+                once("delete", START),
+                once("createFolder", START),
+                once("createFile", START),
+                once("closeWrite", START),
+                once("moveFrom", START),
+                once("moveTo", START),
+                once("attrib", START),
+                once("modify", START),
+                once("hiddenFile", START),
+            ],
+        ),
+        with(
+            once("sersync", &[]),
+            &[
+                with(many("localpath", &["watch"]), &[many("remote", &["ip", "name"])]),
+                with(
+                    once("rsync", &["program"]),
+                    &[
+                        once("commonParams", &["params"]),
+                        once("auth", &["start", "users", "passwordfile"]),
+                        once("userDefinedPort", &["start", "port"]),
+                        once("timeout", &["start", "time"]),
+                        once("ssh", START),
+                    ],
+                ),
+                once("failLog", &["path", "timeToExecute"]),
+                with(
+                    once("crontab", &["start", "schedule"]),
+                    &[with(once("crontabfilter", START), &[many("exclude", &["expression"])])],
+                ),
+                once("plugin", &["start", "name"]),
+            ],
+        ),
+        with(
+            many("plugin", &["name"]),
+            &[
+                once("param", &["prefix", "suffix", "ignoreError"]),
+                with(once("filter", START), &[many("include", &["expression"])]),
+                with(
+                    once("localpath", &["watch"]),
+                    &[
+                        once("deshost", &["ip", "port", "url"]),
+                        once("cdninfo", &["domainname", "port", "username", "passwd"]),
+                        once("sendurl", &["base"]),
+                        once("regexurl", &["regex", "match"]),
+                    ],
+                ),
+            ],
+        ),
+        once("privileges", &["firstUid"]),
+    ],
+);
+
+/// Warnings about all that has no meaning in `tree`, whose root is `head`.
+pub(super) fn check(tree: &Tree, problems: &mut Vec<Diagnostic>) {
+    for span in &tree.stray {
+        let warning = Diagnostic::warning(span.clone(), "text between the elements has no meaning");
+        problems.push(warning.with_help("values are written as attributes: name=\"value\""));
+    }
+    check_element(&tree.root, &HEAD, problems);
+}
+
+fn check_element(element: &Element, known: &Known, problems: &mut Vec<Diagnostic>) {
+    for attribute in &element.attributes {
+        if !known.attributes.contains(&attribute.name.as_str()) {
+            let message =
+                format!("`<{}>` has no attribute `{}`; it is ignored", known.name, quote(&attribute.name));
+            let close = closest(&attribute.name, known.attributes.iter().copied());
+            problems.push(unknown(attribute.name_span.clone(), message, close.map(ToOwned::to_owned)));
+        }
+    }
+    for (position, child) in element.children.iter().enumerate() {
+        let Some(known_child) = known.children.iter().find(|known| known.name == child.name) else {
+            let message =
+                format!("`<{}>` holds no element `<{}>`; it is ignored", known.name, quote(&child.name));
+            let close = closest(&child.name, known.children.iter().map(|known| known.name));
+            problems.push(unknown(child.span.clone(), message, close.map(|name| format!("<{name}>"))));
+            continue;
+        };
+        let earlier = element.children.iter().take(position).any(|other| other.name == child.name);
+        if known_child.times == Times::Once && earlier {
+            let message = format!("another `<{}>` in `<{}>`; it is ignored", known_child.name, known.name);
+            problems.push(
+                Diagnostic::warning(child.span.clone(), message).with_help("only the first one counts"),
+            );
+        } else {
+            check_element(child, known_child, problems);
+        }
+    }
+}
+
+fn unknown(span: Span, message: String, close: Option<String>) -> Diagnostic {
+    let warning = Diagnostic::warning(span, message);
+    match close {
+        Some(name) => warning.with_help(format!("did you mean `{name}`?")),
+        None => warning,
+    }
+}
+
+/// The name that `written` was probably meant to be.
+pub(super) fn closest(written: &str, names: impl Iterator<Item = &'static str>) -> Option<&'static str> {
+    // Longer than any name with two letters too many: not worth a table.
+    if written.len() > 32 {
+        return None;
+    }
+    names
+        .map(|name| (distance(&written.to_lowercase(), &name.to_lowercase()), name))
+        .filter(|&(distance, name)| distance <= 2 && distance.saturating_mul(2) < name.len())
+        .min_by_key(|&(distance, _)| distance)
+        .map(|(_, name)| name)
+}
+
+/// How many characters must be changed, added or left out to get from `a` to `b`.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut left = i.saturating_add(1);
+        let mut above = row.iter().copied();
+        let mut diagonal = above.next().unwrap_or_default();
+        let mut next = vec![left];
+        for (to, up) in b.chars().zip(above) {
+            let changed = diagonal.saturating_add(usize::from(from != to));
+            left = changed.min(up.saturating_add(1)).min(left.saturating_add(1));
+            diagonal = up;
+            next.push(left);
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn project_file(name: &str) -> String {
+        std::fs::read_to_string(format!("{}/../{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+    }
+
+    /// `path` and every attribute of the element there, then the same for its children.
+    fn visit(known: &Known, path: &str, see: &mut impl FnMut(&str, &str)) {
+        for attribute in known.attributes {
+            see(path, attribute);
+        }
+        for child in known.children {
+            visit(child, format!("{path}/{}", child.name).trim_start_matches('/'), see);
+        }
+    }
+
+    #[test]
+    fn every_name_is_documented() {
+        let docs = project_file("docs/configuration.md");
+        let default = project_file("confxml.xml");
+        visit(&HEAD, "", &mut |path, attribute| {
+            let path = if path.is_empty() { "head" } else { path };
+            let row = format!("| `{path}` | `{attribute}` |");
+            assert!(docs.contains(&row), "docs/configuration.md has no row {row}");
+            let element = path.rsplit('/').next().unwrap();
+            assert!(default.contains(&format!("<{element}")), "confxml.xml does not show <{element}>");
+            assert!(default.contains(&format!("{attribute}=\"")), "confxml.xml does not show {attribute}=");
+        });
+    }
+
+    #[test]
+    fn what_was_meant() {
+        let closest =
+            |written| closest(written, ["createFile", "createFolder", "ip", "port", "start"].into_iter());
+        assert_eq!(closest("createfile"), Some("createFile"));
+        assert_eq!(closest("creatFoldr"), Some("createFolder"));
+        assert_eq!(closest("prot"), None);
+        assert_eq!(closest("strat"), Some("start"));
+        assert_eq!(closest("xy"), None);
+        assert_eq!(distance("", "abc"), 3);
+        assert_eq!(distance("kitten", "sitting"), 3);
+    }
+}

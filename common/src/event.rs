@@ -1,0 +1,67 @@
+//! What the watcher saw, as pure data: a [`Change`] says that a path is dirty, never what
+//! to do with it. What is there when rsync runs decides (ARCHITECTURE.md, "level-triggered").
+
+use serde::{Deserialize, Serialize};
+
+use crate::path::RelPath;
+
+/// Which watched root a message speaks of: its place in the config, counted from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct TreeId(pub u16);
+
+/// Which directory the root is: device and inode number. A root that comes back with
+/// another identity is another root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct RootId {
+    /// `st_dev`.
+    pub device: u64,
+    /// `st_ino`.
+    pub inode: u64,
+}
+
+/// Why a path is dirty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Dirt {
+    /// The entry itself is to be brought over; a directory without what it holds.
+    Touched,
+    /// The name of a file was removed. Held for a moment, since editors remove before they write.
+    Removed,
+    /// A directory was removed, or renamed away. Not held.
+    RemovedDir,
+    /// Everything below is to become equal, extra entries on the remote included: a directory
+    /// that was moved in, or that took the place of another.
+    Deep,
+    /// Everything below is to be sent again because we lost sight of it. Removes nothing on
+    /// the remote.
+    Sweep,
+}
+
+impl Dirt {
+    /// What a path is when `next` happens to it while `self` has not been dealt with.
+    #[must_use]
+    pub fn then(self, next: Dirt) -> Dirt {
+        use Dirt::{Deep, Removed, RemovedDir, Sweep, Touched};
+        match (self, next) {
+            (Deep, _) | (_, Deep) => Deep,
+            // Something took the place of a directory: leftovers of the old one must go.
+            (RemovedDir, Touched | Sweep) => Deep,
+            (RemovedDir, Removed | RemovedDir) | (Touched | Removed, RemovedDir) => RemovedDir,
+            // Below an unseen directory more may differ than this one name.
+            (Sweep, RemovedDir) | (Sweep, Removed) => Deep,
+            (Sweep, Touched | Sweep) | (Touched | Removed, Sweep) => Sweep,
+            (Touched | Removed, Touched) => Touched,
+            (Touched | Removed, Removed) => Removed,
+        }
+    }
+}
+
+/// One dirty path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// Below the root; never the root itself, but for [`Dirt::Sweep`] and [`Dirt::Deep`].
+    pub path: RelPath,
+    /// Why.
+    pub dirt: Dirt,
+    /// The inotify bits seen, `IN_ISDIR` among them; 0 for what a scan found.
+    pub mask: u32,
+}

@@ -1,0 +1,259 @@
+//! One child process as the supervisor holds it: its socket for reports, its pipe of log
+//! lines, its channel for orders. Everything read here comes from a process that may have
+//! been taken over, and is bounded.
+
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::sync::mpsc::Sender;
+use std::thread;
+
+use common::confine::{self, Confinement};
+use common::log::split_level;
+use common::message::{Job, SyncSlice, SyncerOrder, WatchSlice, WatcherOrder};
+use common::wire::{Rendezvous, call_off, report_socket};
+use ipc_channel::ipc::IpcSender;
+use log::{Level, log};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::unistd::write;
+
+use crate::core::Role;
+
+/// Longest line that a child may log, in bytes.
+const MAX_LINE: usize = 4096;
+/// Lines that a child may log between two ticks of [`Child::refill`], unless debugging.
+const LINE_BUDGET: u32 = 100;
+/// The same while debugging, when each event is a line.
+const DEBUG_LINE_BUDGET: u32 = 100_000;
+
+/// The way down to a child.
+pub enum Orders {
+    /// To the watcher.
+    Watcher(IpcSender<WatcherOrder>),
+    /// To a syncer.
+    Syncer(IpcSender<SyncerOrder>),
+}
+
+/// Said by the helper thread of a start: the child with this pid came to the rendezvous, or
+/// nobody did.
+pub struct Met {
+    /// Which child.
+    pub pid: i32,
+    /// Its channel.
+    pub orders: Option<Orders>,
+}
+
+/// A child process.
+pub struct Child {
+    /// What it is.
+    pub role: Role,
+    /// Its pid.
+    pub pid: i32,
+    /// What it may keep, as it was told and as is checked from outside.
+    pub confinement: Confinement,
+    /// Whether its confinement was checked.
+    pub ready: bool,
+    /// The ticket of the job that it works on.
+    pub ticket: Option<u64>,
+    name: String,
+    rendezvous: String,
+    orders: Option<Orders>,
+    reports: OwnedFd,
+    log: Option<io::PipeReader>,
+    line: Vec<u8>,
+    budget: u32,
+    dropped: u64,
+    debug: bool,
+}
+
+impl Child {
+    /// Starts a role as a fresh image of this very executable. The channel for orders comes
+    /// later, over `met`, after which `wake` is written to.
+    pub fn start(
+        role: Role,
+        name: String,
+        confinement: Confinement,
+        debug: bool,
+        met: Sender<Met>,
+        wake: OwnedFd,
+    ) -> io::Result<Child> {
+        let (reports, theirs) = report_socket()?;
+        let (log, log_end) = io::pipe()?;
+        set_nonblocking(&log)?;
+        let word = match role {
+            Role::Watcher => "watcher",
+            Role::Syncer(..) => "syncer",
+        };
+        let start = |rendezvous: &str| {
+            let mut command = Command::new("/proc/self/exe");
+            command.arg0(format!("sersync: {name}")).args(["role", word, rendezvous]).env_clear();
+            command.stdin(Stdio::from(theirs)).stdout(log_end.try_clone()?).stderr(log_end);
+            // Not waited for through std: the event loop reaps every child by its pid.
+            command.spawn().map(|child| child.id().cast_signed())
+        };
+        let (pid, rendezvous) = match role {
+            Role::Watcher => meet(start, Orders::Watcher, met, wake)?,
+            Role::Syncer(..) => meet(start, Orders::Syncer, met, wake)?,
+        };
+        Ok(Child {
+            role,
+            pid,
+            confinement,
+            ready: false,
+            ticket: None,
+            name,
+            rendezvous,
+            orders: None,
+            reports,
+            log: Some(log),
+            line: Vec::new(),
+            budget: line_budget(debug),
+            dropped: 0,
+            debug,
+        })
+    }
+
+    /// The socket for reports.
+    pub fn reports(&self) -> BorrowedFd<'_> {
+        self.reports.as_fd()
+    }
+
+    /// The pipe of log lines, until it is closed.
+    pub fn log(&self) -> Option<BorrowedFd<'_>> {
+        self.log.as_ref().map(AsFd::as_fd)
+    }
+
+    /// The child came to the rendezvous: its first order.
+    pub fn configure_watcher(&mut self, orders: IpcSender<WatcherOrder>, slice: WatchSlice) -> bool {
+        let sent = orders.send(WatcherOrder::Configure(Box::new(slice))).is_ok();
+        self.orders = Some(Orders::Watcher(orders));
+        sent
+    }
+
+    /// The child came to the rendezvous: its first order.
+    pub fn configure_syncer(&mut self, orders: IpcSender<SyncerOrder>, slice: SyncSlice) -> bool {
+        let sent = orders.send(SyncerOrder::Configure(Box::new(slice))).is_ok();
+        self.orders = Some(Orders::Syncer(orders));
+        sent
+    }
+
+    /// Gives a syncer a job under a ticket that it cannot guess. Does not block: the syncer
+    /// has proved that it read every order before this one.
+    pub fn send_job(&mut self, ticket: u64, job: Job) -> bool {
+        let Some(Orders::Syncer(orders)) = &self.orders else { return false };
+        self.ticket = Some(ticket);
+        orders.send(SyncerOrder::Sync { ticket, job }).is_ok()
+    }
+
+    /// What the supervisor sees of the child's privileges.
+    pub fn check(&self) -> Result<(), confine::ConfineError> {
+        confine::check_from_outside(self.pid, &self.confinement)
+    }
+
+    /// Reads what the child logged, one buffer at a time; false at the end of the pipe.
+    pub fn read_log(&mut self) {
+        let mut buffer = [0; 16 << 10];
+        let Some(log) = &mut self.log else { return };
+        match log.read(&mut buffer) {
+            Ok(0) => self.close_log(),
+            Ok(length) => {
+                for &byte in buffer.get(..length).unwrap_or_default() {
+                    if byte == b'\n' {
+                        self.finish_line();
+                    } else if self.line.len() < MAX_LINE {
+                        self.line.push(byte);
+                    }
+                }
+            }
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+            Err(_) => self.close_log(),
+        }
+    }
+
+    /// Gives the child room to log again, and says what it was not allowed to.
+    pub fn refill(&mut self) {
+        self.budget = line_budget(self.debug);
+        let dropped = std::mem::take(&mut self.dropped);
+        if dropped > 0 {
+            log!(Level::Warn, "{}: dropped lines={dropped}; it logs too much", self.name);
+        }
+    }
+
+    /// True when lines of it were dropped and not yet accounted for.
+    pub fn owes_lines(&self) -> bool {
+        self.dropped > 0 || self.budget < line_budget(self.debug)
+    }
+
+    /// Ends the helper thread that may still wait for it, and logs what is left in its pipe.
+    pub fn bury(mut self) {
+        while self.log.is_some() {
+            let before = self.budget;
+            self.read_log();
+            if self.budget == before {
+                break;
+            }
+        }
+        self.close_log();
+        self.refill();
+        if self.orders.is_none() {
+            match self.role {
+                Role::Watcher => call_off::<WatcherOrder>(&self.rendezvous),
+                Role::Syncer(..) => call_off::<SyncerOrder>(&self.rendezvous),
+            }
+        }
+    }
+
+    fn close_log(&mut self) {
+        self.log = None;
+        if !self.line.is_empty() {
+            self.finish_line();
+        }
+    }
+
+    fn finish_line(&mut self) {
+        let line = std::mem::take(&mut self.line);
+        let Some(left) = self.budget.checked_sub(1) else {
+            self.dropped = self.dropped.saturating_add(1);
+            return;
+        };
+        self.budget = left;
+        let text = String::from_utf8_lossy(&line);
+        let (level, text) = split_level(&text);
+        let shown: String =
+            text.chars().map(|ch| if ch.is_control() && ch != '\t' { '?' } else { ch }).collect();
+        log!(level, "{}: {shown}", self.name);
+    }
+}
+
+fn line_budget(debug: bool) -> u32 {
+    if debug { DEBUG_LINE_BUDGET } else { LINE_BUDGET }
+}
+
+/// Opens a rendezvous, starts the child with its name and waits for it on a helper thread.
+fn meet<O>(
+    start: impl FnOnce(&str) -> io::Result<i32>,
+    wrap: impl FnOnce(IpcSender<O>) -> Orders + Send + 'static,
+    met: Sender<Met>,
+    wake: OwnedFd,
+) -> io::Result<(i32, String)>
+where
+    O: serde::Serialize + serde::de::DeserializeOwned + Send + 'static,
+{
+    let rendezvous = Rendezvous::<O>::open()?;
+    let name = rendezvous.name().to_owned();
+    let pid = start(&name)?;
+    thread::Builder::new().name("rendezvous".to_owned()).spawn(move || {
+        let orders = rendezvous.accept().map(wrap);
+        // The loop may have ended meanwhile; then nobody is waiting.
+        if met.send(Met { pid, orders }).is_ok() {
+            let _ = write(&wake, &[1]);
+        }
+    })?;
+    Ok((pid, name))
+}
+
+fn set_nonblocking(fd: impl AsFd) -> io::Result<()> {
+    fcntl(fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    Ok(())
+}

@@ -1,0 +1,395 @@
+//! What is dirty for one remote: a set of paths, coalesced, in the order in which they became
+//! ready, in bounded memory.
+//!
+//! When more than [`MAX_PATHS`] wait, the directory with the most of them becomes one deep
+//! entry. Not sooner: a deep entry also removes what only the remote has there, which single
+//! changes never do.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
+use std::time::Duration;
+
+use common::event::{Change, Dirt};
+use common::path::RelPath;
+
+/// Most paths that wait for one remote.
+pub const MAX_PATHS: usize = 200_000;
+/// How long the removal of a file is held: editors remove a file before they write it anew,
+/// and the live copy must not vanish meanwhile.
+pub const HOLD: Duration = Duration::from_millis(250);
+/// What a path costs in an order beside its bytes.
+const PATH_OVERHEAD: usize = 8;
+
+/// Why and since when a path waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry {
+    /// What happened to it.
+    pub dirt: Dirt,
+    /// The inotify bits seen since it was last sent.
+    pub mask: u32,
+    /// When it may go.
+    pub ready: Duration,
+    /// How often it failed.
+    pub attempts: u32,
+    /// Place among those that are ready at the same moment; 0 before it has one.
+    sequence: u64,
+}
+
+/// A path with its entry, as it leaves the backlog.
+pub type Taken = (RelPath, Entry);
+
+/// Dirty paths.
+#[derive(Debug, Default)]
+pub struct Backlog {
+    entries: BTreeMap<RelPath, Entry>,
+    queue: BTreeMap<(Duration, u64), RelPath>,
+    sequence: u64,
+}
+
+/// What had to be given up to stay within bounds.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Collapsed {
+    /// A directory and how many waiting paths it now stands for.
+    Into(RelPath, usize),
+    /// No directory but the root holds enough: the whole tree has to be synced.
+    Whole,
+}
+
+impl Backlog {
+    /// How many paths wait.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// True when nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// When the first path may go.
+    pub fn next_ready(&self) -> Option<Duration> {
+        self.queue.keys().next().map(|&(ready, _)| ready)
+    }
+
+    /// True when a path may go at `now`.
+    pub fn has_ready(&self, now: Duration) -> bool {
+        self.next_ready().is_some_and(|ready| ready <= now)
+    }
+
+    /// Takes a change in. A directory that is to be sent deep, or was removed, absorbs what
+    /// waits below it.
+    pub fn insert(&mut self, now: Duration, change: &Change) {
+        let path = &change.path;
+        if self.is_covered(path, change.dirt) {
+            return;
+        }
+        match change.dirt {
+            Dirt::Deep | Dirt::RemovedDir => self.remove_below(path, |_| true),
+            Dirt::Sweep => self.remove_below(path, |dirt| matches!(dirt, Dirt::Touched | Dirt::Sweep)),
+            Dirt::Touched | Dirt::Removed => {}
+        }
+        let old = self.unlink(path);
+        let dirt = old.map_or(change.dirt, |old| old.dirt.then(change.dirt));
+        let ready = match (dirt, old) {
+            (Dirt::Removed, _) => now.saturating_add(HOLD),
+            // A path keeps its place in the queue; one that failed gets a new chance with a new change.
+            (_, Some(old)) => old.ready.min(now),
+            (_, None) => now,
+        };
+        let mask = change.mask | old.map_or(0, |old| old.mask);
+        let sequence = old.map_or(0, |old| old.sequence);
+        self.link(path.clone(), Entry { dirt, mask, ready, attempts: 0, sequence });
+    }
+
+    /// Puts back what was taken and not done: to the head, or, with `pause`, for later. What
+    /// happened to a path meanwhile comes after.
+    pub fn put_back(&mut self, taken: Vec<Taken>, retry: Option<(Duration, Duration)>) {
+        for (path, mut entry) in taken {
+            if let Some((now, pause)) = retry {
+                entry.attempts = entry.attempts.saturating_add(1);
+                entry.ready = now.saturating_add(pause);
+            }
+            if let Some(newer) = self.unlink(&path) {
+                entry.dirt = entry.dirt.then(newer.dirt);
+                entry.mask |= newer.mask;
+                entry.attempts = newer.attempts;
+                entry.ready = newer.ready;
+            }
+            self.link(path, entry);
+        }
+    }
+
+    /// Takes paths that may go at `now`, oldest first, up to `bytes` of them; at least one when
+    /// any is ready.
+    pub fn take(&mut self, now: Duration, bytes: usize) -> Vec<Taken> {
+        let mut taken = Vec::new();
+        let mut room = bytes;
+        while let Some((&(ready, sequence), path)) = self.queue.first_key_value() {
+            let cost = path.as_bytes().len().saturating_add(PATH_OVERHEAD);
+            if ready > now || (cost > room && !taken.is_empty()) {
+                break;
+            }
+            room = room.saturating_sub(cost);
+            if let Some(path) = self.queue.remove(&(ready, sequence))
+                && let Some(entry) = self.entries.remove(&path)
+            {
+                taken.push((path, entry));
+            }
+        }
+        taken
+    }
+
+    /// Takes everything, whether ready or not.
+    pub fn drain(&mut self) -> Vec<Taken> {
+        self.queue.clear();
+        std::mem::take(&mut self.entries).into_iter().collect()
+    }
+
+    /// Lets everything that is held or waits for a retry go now.
+    pub fn release(&mut self, now: Duration) {
+        for (path, mut entry) in self.drain() {
+            entry.ready = entry.ready.min(now);
+            self.link(path, entry);
+        }
+    }
+
+    /// Keeps the bound of `limit` paths. To be called after each insertion of many.
+    pub fn collapse(&mut self, now: Duration, limit: usize) -> Option<Collapsed> {
+        if self.len() <= limit {
+            return None;
+        }
+        let Some((directory, count)) = self.heaviest(limit) else {
+            self.drain();
+            return Some(Collapsed::Whole);
+        };
+        let change = Change { path: directory.clone(), dirt: Dirt::Deep, mask: 0 };
+        self.insert(now, &change);
+        Some(Collapsed::Into(directory, count))
+    }
+
+    /// The paths that wait, for tests and displays.
+    pub fn iter(&self) -> impl Iterator<Item = (&RelPath, &Entry)> {
+        self.entries.iter()
+    }
+
+    /// A waiting ancestor may already cover a change; one that failed does not, since it would
+    /// hold up its neighbours.
+    fn is_covered(&self, path: &RelPath, dirt: Dirt) -> bool {
+        path.ancestors().any(|ancestor| {
+            self.entries.get(ancestor).is_some_and(|entry| {
+                entry.attempts == 0
+                    && match entry.dirt {
+                        Dirt::Deep => true,
+                        Dirt::Sweep => matches!(dirt, Dirt::Touched | Dirt::Sweep),
+                        Dirt::Touched | Dirt::Removed | Dirt::RemovedDir => false,
+                    }
+            })
+        })
+    }
+
+    fn remove_below(&mut self, path: &RelPath, absorbed: impl Fn(Dirt) -> bool) {
+        let (from, to) = below(path);
+        let range = (Bound::Included(&from[..]), Bound::Excluded(&to[..]));
+        let victims: Vec<RelPath> = self
+            .entries
+            .range::<[u8], _>(range)
+            .filter(|(_, entry)| absorbed(entry.dirt))
+            .map(|(path, _)| path.clone())
+            .collect();
+        for victim in victims {
+            self.unlink(&victim);
+        }
+    }
+
+    fn link(&mut self, path: RelPath, mut entry: Entry) {
+        // A number from another backlog may be taken here.
+        while entry.sequence == 0 || self.queue.contains_key(&(entry.ready, entry.sequence)) {
+            self.sequence = self.sequence.saturating_add(1);
+            entry.sequence = self.sequence;
+        }
+        self.queue.insert((entry.ready, entry.sequence), path.clone());
+        self.entries.insert(path, entry);
+    }
+
+    fn unlink(&mut self, path: &RelPath) -> Option<Entry> {
+        let entry = self.entries.remove(path.as_bytes())?;
+        self.queue.remove(&(entry.ready, entry.sequence));
+        Some(entry)
+    }
+
+    /// The deepest directory that holds a good part of what waits.
+    fn heaviest(&self, limit: usize) -> Option<(RelPath, usize)> {
+        let enough = (limit / 16).max(2);
+        let deepest = self.entries.keys().map(|path| path.ancestors().count()).max().unwrap_or(0);
+        for depth in (1..=deepest).rev() {
+            let mut counts: HashMap<&[u8], usize> = HashMap::new();
+            for path in self.entries.keys() {
+                if let Some(directory) = path.ancestors().nth(depth.saturating_sub(1)) {
+                    let count = counts.entry(directory).or_default();
+                    *count = count.saturating_add(1);
+                }
+            }
+            let best =
+                counts.into_iter().max_by_key(|&(directory, count)| (count, std::cmp::Reverse(directory)));
+            if let Some((directory, count)) = best
+                && count >= enough
+                && let Ok(directory) = RelPath::new(directory)
+            {
+                return Some((directory, count));
+            }
+        }
+        None
+    }
+}
+
+/// The range of bytes in which everything strictly below `path` sorts: `path/` to `path0`,
+/// since `0` follows `/`.
+fn below(path: &RelPath) -> (Vec<u8>, Vec<u8>) {
+    if path.is_root() {
+        return (vec![0], vec![0xff; common::path::MAX_PATH.saturating_add(1)]);
+    }
+    let (mut from, mut to) = (path.as_bytes().to_vec(), path.as_bytes().to_vec());
+    from.push(b'/');
+    to.push(b'0');
+    (from, to)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const T: Duration = Duration::from_secs(10);
+
+    fn insert(backlog: &mut Backlog, now: Duration, path: &str, dirt: Dirt) {
+        let path = RelPath::new(path).unwrap();
+        backlog.insert(now, &Change { path, dirt, mask: 0 });
+    }
+
+    fn waiting(backlog: &Backlog) -> Vec<(String, Dirt)> {
+        backlog.iter().map(|(p, e)| (String::from_utf8_lossy(p.as_bytes()).into_owned(), e.dirt)).collect()
+    }
+
+    #[test]
+    fn the_removal_of_a_file_is_held_and_cancelled_when_it_comes_back() {
+        let mut backlog = Backlog::default();
+        insert(&mut backlog, T, "page.php", Dirt::Removed);
+        assert!(!backlog.has_ready(T + HOLD - Duration::from_millis(1)));
+        assert!(backlog.has_ready(T + HOLD));
+        insert(&mut backlog, T + HOLD / 2, "page.php", Dirt::Touched);
+        assert!(backlog.has_ready(T + HOLD / 2));
+        assert_eq!(waiting(&backlog), [("page.php".to_owned(), Dirt::Touched)]);
+    }
+
+    #[test]
+    fn directories_are_not_held_and_absorb_what_is_below() {
+        let mut backlog = Backlog::default();
+        for path in ["d/a", "d/b/c", "d-", "d0", "d"] {
+            insert(&mut backlog, T, path, Dirt::Touched);
+        }
+        insert(&mut backlog, T, "d", Dirt::RemovedDir);
+        assert_eq!(waiting(&backlog).len(), 3);
+        assert!(backlog.has_ready(T));
+        insert(&mut backlog, T, "d", Dirt::Touched);
+        assert!(
+            waiting(&backlog).contains(&("d".to_owned(), Dirt::Deep)),
+            "leftovers of the old one must go"
+        );
+        insert(&mut backlog, T, "d/new", Dirt::Touched);
+        assert_eq!(backlog.len(), 3, "covered by the deep entry");
+    }
+
+    #[test]
+    fn a_sweep_does_not_swallow_a_deletion() {
+        let mut backlog = Backlog::default();
+        insert(&mut backlog, T, "d/gone", Dirt::Removed);
+        insert(&mut backlog, T, "d/here", Dirt::Touched);
+        insert(&mut backlog, T, "d", Dirt::Sweep);
+        insert(&mut backlog, T, "d/gone2", Dirt::Removed);
+        assert_eq!(
+            waiting(&backlog).iter().map(|(p, _)| p.as_str()).collect::<Vec<_>>(),
+            ["d", "d/gone", "d/gone2"]
+        );
+    }
+
+    #[test]
+    fn first_come_first_served_within_the_bytes_given() {
+        let mut backlog = Backlog::default();
+        for path in ["z", "a", "m"] {
+            insert(&mut backlog, T, path, Dirt::Touched);
+        }
+        insert(&mut backlog, T + HOLD, "z", Dirt::Touched);
+        let taken = backlog.take(T, (1 + PATH_OVERHEAD) * 2);
+        assert_eq!(taken.iter().map(|(p, _)| p.as_bytes()).collect::<Vec<_>>(), [b"z", b"a"]);
+        assert_eq!(backlog.take(T, 0).len(), 1, "at least one");
+    }
+
+    #[test]
+    fn what_happens_meanwhile_comes_after_what_is_put_back() {
+        let mut backlog = Backlog::default();
+        insert(&mut backlog, T, "d", Dirt::RemovedDir);
+        let taken = backlog.take(T, 100);
+        insert(&mut backlog, T, "d", Dirt::Touched);
+        backlog.put_back(taken, None);
+        assert_eq!(waiting(&backlog), [("d".to_owned(), Dirt::Deep)]);
+    }
+
+    #[test]
+    fn entries_of_another_backlog_do_not_push_out_ours() {
+        let (mut one, mut other) = (Backlog::default(), Backlog::default());
+        insert(&mut one, T, "a", Dirt::Touched);
+        insert(&mut other, T, "b", Dirt::Touched);
+        one.put_back(other.drain(), None);
+        assert_eq!(one.take(T, usize::MAX).len(), 2);
+    }
+
+    #[test]
+    fn too_many_paths_become_their_directory() {
+        let mut backlog = Backlog::default();
+        for n in 0..300 {
+            insert(&mut backlog, T, &format!("big/sub/{n}"), Dirt::Touched);
+            insert(&mut backlog, T, &format!("top{n}"), Dirt::Touched);
+        }
+        let collapsed = backlog.collapse(T, 400).unwrap();
+        assert_eq!(collapsed, Collapsed::Into(RelPath::new("big/sub").unwrap(), 300));
+        assert_eq!(backlog.len(), 301);
+        assert_eq!(backlog.collapse(T, 400), None);
+        assert_eq!(backlog.collapse(T, 100), Some(Collapsed::Whole));
+        assert!(backlog.is_empty());
+    }
+
+    fn dirt() -> impl Strategy<Value = Dirt> {
+        prop_oneof![
+            Just(Dirt::Touched),
+            Just(Dirt::Removed),
+            Just(Dirt::RemovedDir),
+            Just(Dirt::Deep),
+            Just(Dirt::Sweep)
+        ]
+    }
+
+    proptest! {
+        /// Against the naive model "every changed path": each is in the backlog itself, or an
+        /// ancestor stands for it; and the queue holds exactly the entries.
+        #[test]
+        fn nothing_is_forgotten(changes in proptest::collection::vec(("[ab](/[ab]){0,3}", dirt()), 0..60)) {
+            let mut backlog = Backlog::default();
+            let mut model: Vec<RelPath> = vec![];
+            for (n, (path, dirt)) in changes.iter().enumerate() {
+                insert(&mut backlog, T + Duration::from_millis(n as u64), path, *dirt);
+                model.push(RelPath::new(path.clone()).unwrap());
+            }
+            for path in &model {
+                let stands_for = |(p, e): (&RelPath, &Entry)| {
+                    p == path || (path.is_below(p) && matches!(e.dirt, Dirt::Deep | Dirt::RemovedDir | Dirt::Sweep))
+                };
+                prop_assert!(backlog.iter().any(stands_for), "{path}");
+            }
+            prop_assert_eq!(backlog.queue.len(), backlog.entries.len());
+            let count = backlog.len();
+            let taken = backlog.take(T + Duration::from_secs(60), usize::MAX);
+            prop_assert_eq!(taken.len(), count);
+            prop_assert!(backlog.is_empty() && backlog.queue.is_empty());
+        }
+    }
+}

@@ -1,0 +1,365 @@
+//! One remote: what it still has to get, what it is getting, and how it fares.
+
+use std::time::Duration;
+
+use common::event::{Change, Dirt, RootId, TreeId};
+use common::message::{Deletions, Job, MAX_JOB_BYTES, Outcome, Work};
+
+use super::backlog::{Backlog, Collapsed, MAX_PATHS, Taken};
+use super::retry::{Jitter, delay};
+use super::{JobEnd, Lane, earliest};
+
+/// First pause after a full sync that brought over most of the tree but not all.
+const PARTIAL_FULL: Duration = Duration::from_secs(30);
+/// Longest such pause: a full sync reads the whole tree.
+const PARTIAL_FULL_LONGEST: Duration = Duration::from_secs(3600);
+
+/// How a job's end changed a remote's standing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// Nothing to tell.
+    None,
+    /// It did what it was asked to for the first time since it failed.
+    Recovered,
+    /// It failed, and had not before, or not like this.
+    Failed,
+    /// Some paths failed.
+    Partial,
+    /// A full sync is over.
+    Synced,
+    /// A full sync found the root empty, and was not done.
+    RootEmpty,
+}
+
+/// A remote of a tree.
+#[derive(Debug)]
+pub struct Remote {
+    /// The tree it mirrors.
+    pub tree: TreeId,
+    /// For people: `host::module`.
+    pub label: String,
+    backlog: Backlog,
+    /// The root is lost or replaced: what would delete is parked.
+    held: bool,
+    parked: Backlog,
+    in_flight: Option<Vec<Taken>>,
+    full: FullLane,
+    failures: u32,
+    trouble: Option<Outcome>,
+    not_before: Duration,
+    /// Most bytes of paths in the next batch: halved when a batch killed its syncer.
+    batch_bytes: usize,
+    /// When each lane was last at work, to retire what idles.
+    pub last_work: [Duration; 2],
+}
+
+#[derive(Debug, Default)]
+struct FullLane {
+    wanted: Option<Deletions>,
+    running: Option<Deletions>,
+    not_before: Duration,
+    partial: u32,
+    /// What changed while it ran: its list may be older than what the batches sent.
+    replay: Backlog,
+}
+
+impl Remote {
+    /// A remote that has nothing to get.
+    pub fn new(tree: TreeId, label: String) -> Remote {
+        Remote {
+            tree,
+            label,
+            backlog: Backlog::default(),
+            held: false,
+            parked: Backlog::default(),
+            in_flight: None,
+            full: FullLane::default(),
+            failures: 0,
+            trouble: None,
+            not_before: Duration::ZERO,
+            batch_bytes: MAX_JOB_BYTES,
+            last_work: [Duration::ZERO; 2],
+        }
+    }
+
+    /// Takes changes in. While deletions are held, removals are parked.
+    pub fn insert(&mut self, now: Duration, changes: &[Change]) -> Option<Collapsed> {
+        for change in changes {
+            if self.held && may_delete(change.dirt) {
+                self.parked.insert(now, change);
+            }
+            if !(self.held && only_deletes(change.dirt)) {
+                self.backlog.insert(now, change);
+            }
+        }
+        self.bound_parked(now);
+        self.collapse(now, MAX_PATHS)
+    }
+
+    /// Asks for a full sync; one that may delete is not replaced by one that may not.
+    pub fn want_full(&mut self, now: Duration, deletions: Deletions) {
+        if self.full.wanted != Some(Deletions::Travel) {
+            self.full.wanted = Some(deletions);
+        }
+        self.full.not_before = self.full.not_before.min(now);
+    }
+
+    /// Parks the removals that wait: their root was lost.
+    pub fn hold_deletions(&mut self, now: Duration) {
+        self.held = true;
+        let waiting = self.backlog.drain();
+        self.put_back(now, waiting, None);
+    }
+
+    /// The root is back: what was parked may go.
+    pub fn release_deletions(&mut self, now: Duration) {
+        self.held = false;
+        let parked = self.parked.drain();
+        self.backlog.put_back(parked, None);
+        self.backlog.release(now);
+    }
+
+    /// How many deletions are parked.
+    pub fn parked(&self) -> usize {
+        self.parked.len()
+    }
+
+    /// How many paths wait or are in flight.
+    pub fn pending(&self) -> usize {
+        self.backlog.len().saturating_add(self.in_flight.as_ref().map_or(0, Vec::len))
+    }
+
+    /// True when nothing waits and nothing is under way.
+    pub fn is_done(&self) -> bool {
+        self.backlog.is_empty()
+            && self.in_flight.is_none()
+            && self.full.wanted.is_none()
+            && self.full.running.is_none()
+    }
+
+    /// True while jobs fail.
+    pub fn is_in_trouble(&self) -> bool {
+        self.trouble.is_some()
+    }
+
+    /// True while the lane works.
+    pub fn is_working(&self, lane: Lane) -> bool {
+        match lane {
+            Lane::Batch => self.in_flight.is_some(),
+            Lane::Full => self.full.running.is_some(),
+        }
+    }
+
+    /// Since when the lane has work that could go; `None` when it has none, or works already.
+    pub fn waiting_since(&self, now: Duration, lane: Lane) -> Option<Duration> {
+        if now < self.not_before || self.is_working(lane) {
+            return None;
+        }
+        match lane {
+            Lane::Batch => self.backlog.next_ready().filter(|&ready| ready <= now),
+            Lane::Full if now < self.full.not_before => None,
+            Lane::Full => self.full.wanted.map(|_| self.full.not_before),
+        }
+        .map(|since| since.max(self.not_before))
+    }
+
+    /// When time alone will give a lane work.
+    pub fn deadline(&self) -> Option<Duration> {
+        let batch = self.backlog.next_ready().filter(|_| self.in_flight.is_none());
+        let full = self.full.wanted.filter(|_| self.full.running.is_none()).map(|_| self.full.not_before);
+        earliest(batch, full).map(|at| at.max(self.not_before))
+    }
+
+    /// Takes the next job of a lane out of what waits.
+    pub fn start(&mut self, now: Duration, lane: Lane, root: RootId, deletions: Deletions) -> Option<Job> {
+        let job = match lane {
+            Lane::Batch => {
+                let taken = self.backlog.take(now, self.batch_bytes);
+                if taken.is_empty() {
+                    return None;
+                }
+                if self.full.running.is_some() {
+                    self.full.replay.put_back(taken.clone(), None);
+                    if self.full.replay.collapse(now, MAX_PATHS) == Some(Collapsed::Whole) {
+                        self.want_full(now, deletions);
+                    }
+                }
+                let work =
+                    Work::Batch(taken.iter().map(|(path, entry)| (path.clone(), entry.dirt)).collect());
+                self.in_flight = Some(taken);
+                Job { root, deletions, work }
+            }
+            Lane::Full => {
+                let wanted = self.full.wanted.take()?;
+                self.full.running = Some(wanted);
+                let deletions = if wanted == Deletions::Held { wanted } else { deletions };
+                Job { root, deletions, work: Work::Full }
+            }
+        };
+        self.note_work(now, lane);
+        Some(job)
+    }
+
+    /// A job is over.
+    pub fn finish(&mut self, now: Duration, lane: Lane, end: &JobEnd, jitter: &mut Jitter) -> Turn {
+        self.note_work(now, lane);
+        let turn = match lane {
+            Lane::Batch => self.finish_batch(now, end.outcome, jitter),
+            Lane::Full => self.finish_full(now, end.outcome, jitter),
+        };
+        let before = self.trouble;
+        match end.outcome {
+            Outcome::Done | Outcome::Partial | Outcome::RootEmpty => {
+                self.failures = 0;
+                self.trouble = None;
+                if turn == Turn::None && before.is_some() { Turn::Recovered } else { turn }
+            }
+            outcome => {
+                self.failures = self.failures.saturating_add(1);
+                self.not_before = now.saturating_add(delay(outcome, self.failures, jitter));
+                self.trouble = Some(outcome);
+                if before == Some(outcome) { Turn::None } else { Turn::Failed }
+            }
+        }
+    }
+
+    /// A syncer died with its job, which goes back to the head.
+    pub fn abandon(&mut self, now: Duration, lane: Lane) {
+        match lane {
+            Lane::Batch => {
+                if let Some(taken) = self.in_flight.take() {
+                    self.put_back(now, taken, None);
+                    self.batch_bytes = (self.batch_bytes / 2).max(1);
+                }
+            }
+            Lane::Full => {
+                if let Some(deletions) = self.full.running.take() {
+                    self.replay(now);
+                    self.want_full(now, deletions);
+                }
+            }
+        }
+    }
+
+    /// Lets everything go that is held or waits for its next try.
+    pub fn hurry(&mut self, now: Duration) {
+        self.backlog.release(now);
+    }
+
+    fn finish_batch(&mut self, now: Duration, outcome: Outcome, jitter: &mut Jitter) -> Turn {
+        let Some(taken) = self.in_flight.take() else { return Turn::None };
+        match outcome {
+            Outcome::Done | Outcome::RootEmpty => {
+                self.batch_bytes = self.batch_bytes.saturating_mul(2).min(MAX_JOB_BYTES);
+                Turn::None
+            }
+            Outcome::Partial => {
+                let attempts = taken.iter().map(|(_, entry)| entry.attempts).max().unwrap_or(0);
+                let pause = delay(outcome, attempts.saturating_add(1), jitter);
+                self.put_back(now, taken, Some(pause));
+                Turn::Partial
+            }
+            Outcome::TimedOut | Outcome::Broken => {
+                self.batch_bytes = (self.batch_bytes / 2).max(1);
+                self.put_back(now, taken, None);
+                Turn::None
+            }
+            Outcome::Unreachable
+            | Outcome::Refused
+            | Outcome::NoSpace
+            | Outcome::Misconfigured
+            | Outcome::RootGone => {
+                self.put_back(now, taken, None);
+                Turn::None
+            }
+        }
+    }
+
+    fn finish_full(&mut self, now: Duration, outcome: Outcome, jitter: &mut Jitter) -> Turn {
+        let Some(deletions) = self.full.running.take() else { return Turn::None };
+        self.replay(now);
+        match outcome {
+            Outcome::Done => {
+                self.full.partial = 0;
+                Turn::Synced
+            }
+            Outcome::RootEmpty => Turn::RootEmpty,
+            Outcome::Partial => {
+                self.full.partial = self.full.partial.saturating_add(1);
+                let pause = super::retry::doubled(PARTIAL_FULL, PARTIAL_FULL_LONGEST, self.full.partial);
+                self.want_full(now, deletions);
+                self.full.not_before = now.saturating_add(jitter.spread(pause));
+                Turn::Partial
+            }
+            Outcome::Unreachable
+            | Outcome::Refused
+            | Outcome::NoSpace
+            | Outcome::Misconfigured
+            | Outcome::RootGone
+            | Outcome::TimedOut
+            | Outcome::Broken => {
+                self.want_full(now, deletions);
+                Turn::None
+            }
+        }
+    }
+
+    fn replay(&mut self, now: Duration) {
+        let replay = self.full.replay.drain();
+        self.put_back(now, replay, None);
+    }
+
+    fn put_back(&mut self, now: Duration, taken: Vec<Taken>, pause: Option<Duration>) {
+        let retry = pause.map(|pause| (now, pause));
+        if self.held {
+            let parked = taken.iter().filter(|(_, entry)| may_delete(entry.dirt)).cloned().collect();
+            let rest = taken.into_iter().filter(|(_, entry)| !only_deletes(entry.dirt)).collect();
+            self.parked.put_back(parked, None);
+            self.bound_parked(now);
+            self.backlog.put_back(rest, retry);
+        } else {
+            self.backlog.put_back(taken, retry);
+        }
+    }
+
+    fn collapse(&mut self, now: Duration, limit: usize) -> Option<Collapsed> {
+        let collapsed = self.backlog.collapse(now, limit)?;
+        if collapsed == Collapsed::Whole {
+            self.want_full(now, Deletions::Travel);
+        }
+        Some(collapsed)
+    }
+
+    fn bound_parked(&mut self, now: Duration) {
+        // Too many to remember: the whole tree is compared once the root is back.
+        if self.parked.collapse(now, MAX_PATHS) == Some(Collapsed::Whole) {
+            self.want_full(now, Deletions::Travel);
+        }
+    }
+
+    fn note_work(&mut self, now: Duration, lane: Lane) {
+        let slot = match lane {
+            Lane::Batch => 0,
+            Lane::Full => 1,
+        };
+        if let Some(last) = self.last_work.get_mut(slot) {
+            *last = now;
+        }
+    }
+}
+
+/// A listed path of this kind removes something on the remote, and nothing else.
+fn only_deletes(dirt: Dirt) -> bool {
+    match dirt {
+        Dirt::Removed | Dirt::RemovedDir => true,
+        Dirt::Touched | Dirt::Deep | Dirt::Sweep => false,
+    }
+}
+
+/// A listed path of this kind may remove something on the remote.
+fn may_delete(dirt: Dirt) -> bool {
+    match dirt {
+        Dirt::Removed | Dirt::RemovedDir | Dirt::Deep => true,
+        Dirt::Touched | Dirt::Sweep => false,
+    }
+}

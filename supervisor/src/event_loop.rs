@@ -1,0 +1,450 @@
+//! The one place where things happen: waits for signals, children and time, tells the core,
+//! and performs what the core decides. One thread, one poll.
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
+
+use common::event::{RootId, TreeId};
+use common::message::{SyncerReport, WatcherReport, Work};
+use common::wire::{FrameReader, Received};
+use log::{Level, error, log, warn};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{Pid, read};
+
+use crate::child::{Child, Met, Orders};
+use crate::core::dispatch::Dispatcher;
+use crate::core::{Action, Input, JobEnd, Pace, Role};
+use crate::orphans;
+use crate::plan::Plan;
+use crate::runtime::Runtime;
+use crate::say::{say, say_full_sync};
+use crate::uids::Uids;
+
+/// Frames taken from one child before the others have their turn.
+const FRAMES_A_TURN: usize = 32;
+/// How often children get room to log again.
+const REFILL: Duration = Duration::from_secs(1);
+
+/// The running supervisor.
+pub struct EventLoop {
+    plan: Plan,
+    core: Dispatcher,
+    children: BTreeMap<i32, Child>,
+    uids: Uids,
+    start: Instant,
+    signals: SignalFd,
+    met: (Sender<Met>, Receiver<Met>),
+    wake: (OwnedFd, OwnedFd),
+    frames: FrameReader,
+    tickets: (RandomState, u64),
+    refill_at: Option<Duration>,
+    announced: BTreeMap<TreeId, RootId>,
+    full_sync: bool,
+    /// Told once everything watches.
+    on_ready: Option<Box<dyn FnOnce()>>,
+    stop: Stop,
+    runtime: Option<Runtime>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    No,
+    Draining,
+    Now,
+}
+
+impl EventLoop {
+    /// Blocks the signals that it takes, so it is to be made before any thread is.
+    pub fn new(plan: Plan, core: Dispatcher, uids: Uids, full_sync: bool) -> io::Result<EventLoop> {
+        let mut mask = SigSet::empty();
+        for signal in [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+            mask.add(signal);
+        }
+        mask.thread_block()?;
+        let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
+        // What a dead child leaves behind becomes ours, to be ended.
+        nix::sys::prctl::set_child_subreaper(true)?;
+        Ok(EventLoop {
+            plan,
+            core,
+            children: BTreeMap::new(),
+            uids,
+            start: Instant::now(),
+            signals,
+            met: channel(),
+            wake: nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC | nix::fcntl::OFlag::O_NONBLOCK)?,
+            frames: FrameReader::default(),
+            tickets: (RandomState::new(), 0),
+            refill_at: None,
+            announced: BTreeMap::new(),
+            full_sync,
+            on_ready: None,
+            stop: Stop::No,
+            runtime: None,
+        })
+    }
+
+    /// Keeps the locks for as long as the loop runs.
+    pub fn keep(&mut self, runtime: Runtime) {
+        self.runtime = Some(runtime);
+    }
+
+    /// Calls `ready` once every tree is watched.
+    pub fn on_ready(&mut self, ready: impl FnOnce() + 'static) {
+        self.on_ready = Some(Box::new(ready));
+    }
+
+    /// Runs until a signal ends it. Every child is gone when it returns.
+    pub fn run(mut self) -> io::Result<()> {
+        let mut actions = Vec::new();
+        self.core.start(self.now(), &mut actions);
+        self.perform(actions);
+        while self.stop != Stop::Now {
+            self.wait()?;
+            self.take_signals();
+            self.take_met();
+            self.take_reports();
+            self.tell(Input::Tick);
+            self.refill();
+        }
+        self.end_children();
+        Ok(())
+    }
+
+    fn now(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    /// Sleeps until something can be read or a deadline has come.
+    fn wait(&mut self) -> io::Result<()> {
+        let now = self.now();
+        let deadline = [self.core.deadline(now), self.refill_at].into_iter().flatten().min();
+        let timeout = match deadline {
+            None => PollTimeout::NONE,
+            // Rounded up, or the last millisecond would be spent spinning.
+            Some(at) => {
+                let millis = at.saturating_sub(now).as_micros().div_ceil(1000);
+                PollTimeout::from(u16::try_from(millis).unwrap_or(u16::MAX))
+            }
+        };
+        let mut fds = vec![
+            PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.wake.0.as_fd(), PollFlags::POLLIN),
+        ];
+        for child in self.children.values() {
+            fds.push(PollFd::new(child.reports(), PollFlags::POLLIN));
+            fds.extend(child.log().map(|log| PollFd::new(log, PollFlags::POLLIN)));
+        }
+        match poll(&mut fds, timeout) {
+            Ok(_) | Err(Errno::EINTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn tell(&mut self, input: Input) {
+        let mut actions = Vec::new();
+        self.core.on(self.now(), input, &mut actions);
+        self.perform(actions);
+    }
+
+    fn perform(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Spawn(role) => self.spawn(role),
+                Action::Kill(role) => self.kill(role),
+                Action::Send(role, job) => self.send(role, job),
+                Action::Log(level, text) => log!(level, "{text}"),
+                Action::Drained => self.stop = Stop::Now,
+            }
+        }
+    }
+
+    fn spawn(&mut self, role: Role) {
+        let name = self.plan.name(role);
+        let confinement = self.uids.claim(role);
+        let wake = self.wake.1.try_clone();
+        let started = confinement.and_then(|confinement| {
+            Child::start(role, name.clone(), confinement, self.plan.config().debug, self.met.0.clone(), wake?)
+        });
+        match started {
+            Ok(child) => {
+                self.children.insert(child.pid, child);
+            }
+            Err(error) => {
+                self.uids.release(role);
+                self.tell(Input::Exited(role, format!("could not be started: {error}")));
+            }
+        }
+    }
+
+    fn kill(&mut self, role: Role) {
+        for child in self.children.values().filter(|child| child.role == role) {
+            send_kill(child.pid);
+        }
+    }
+
+    fn send(&mut self, role: Role, job: common::message::Job) {
+        if let (Role::Syncer(id, _), Work::Full, true) = (role, &job.work, self.full_sync) {
+            let confinement = self.uids.of(role);
+            let slice = confinement.and_then(|confinement| self.plan.sync_slice(id, confinement));
+            slice.iter().for_each(|slice| say_full_sync(slice, job.deletions));
+        }
+        let ticket = self.next_ticket();
+        let Some(child) = self.children.values_mut().find(|child| child.role == role) else { return };
+        if !child.send_job(ticket, job) {
+            // Its death will be reported by the kernel, and the job goes back then.
+            send_kill(child.pid);
+        }
+    }
+
+    /// Cannot be guessed by a child that has seen all tickets before it: the keys of the hash
+    /// are random and stay here.
+    fn next_ticket(&mut self) -> u64 {
+        self.tickets.1 = self.tickets.1.wrapping_add(1);
+        self.tickets.0.hash_one(self.tickets.1)
+    }
+
+    fn take_signals(&mut self) {
+        while let Ok(Some(signal)) = self.signals.read_signal() {
+            match Signal::try_from(i32::try_from(signal.ssi_signo).unwrap_or(0)) {
+                Ok(Signal::SIGCHLD) => self.reap(),
+                Ok(Signal::SIGTERM | Signal::SIGINT) if self.stop == Stop::No => {
+                    self.stop = Stop::Draining;
+                    self.tell(Input::Drain);
+                }
+                Ok(Signal::SIGTERM | Signal::SIGINT) => self.stop = Stop::Now,
+                Ok(Signal::SIGHUP) => warn!("SIGHUP: to apply a changed config, restart the supervisor"),
+                Ok(_) | Err(_) => {}
+            }
+        }
+    }
+
+    fn reap(&mut self) {
+        let flags = WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED;
+        loop {
+            match waitpid(None, Some(flags)) {
+                Ok(WaitStatus::Exited(pid, code)) => self.buried(pid, format!("exit status {code}")),
+                Ok(WaitStatus::Signaled(pid, signal, _)) => {
+                    self.buried(pid, format!("signal {}", signal.as_str()))
+                }
+                Ok(WaitStatus::Stopped(pid, _)) => {
+                    if let Some(child) = self.children.get(&pid.as_raw()) {
+                        warn!("child was stopped role={}; killing it", self.plan.name(child.role));
+                    }
+                    send_kill(pid.as_raw());
+                }
+                Ok(WaitStatus::StillAlive) | Err(_) => return,
+                Ok(_) => {}
+            }
+        }
+    }
+
+    fn buried(&mut self, pid: Pid, how: String) {
+        let Some(child) = self.children.remove(&pid.as_raw()) else { return };
+        let role = child.role;
+        child.bury();
+        // An rsync that outlived its syncer must not write beside the next one.
+        orphans::end(|pid| self.children.contains_key(&pid));
+        self.uids.release(role);
+        self.tell(Input::Exited(role, how));
+    }
+
+    fn take_met(&mut self) {
+        let mut sink = [0; 64];
+        while read(&self.wake.0, &mut sink).is_ok_and(|length| length == sink.len()) {}
+        while let Ok(Met { pid, orders }) = self.met.1.try_recv() {
+            let Some(child) = self.children.get_mut(&pid) else { continue };
+            let confinement = child.confinement.clone();
+            let sent = match (child.role, orders) {
+                (Role::Watcher, Some(Orders::Watcher(orders))) => {
+                    child.configure_watcher(orders, self.plan.watch_slice(confinement))
+                }
+                (Role::Syncer(id, _), Some(Orders::Syncer(orders))) => {
+                    let slice = self.plan.sync_slice(id, confinement);
+                    slice.is_some_and(|slice| child.configure_syncer(orders, slice))
+                }
+                (Role::Watcher | Role::Syncer(..), _) => false,
+            };
+            if !sent {
+                send_kill(pid);
+            }
+        }
+    }
+
+    fn take_reports(&mut self) {
+        let pids: Vec<i32> = self.children.keys().copied().collect();
+        for pid in pids {
+            if let Some(child) = self.children.get_mut(&pid) {
+                child.read_log();
+                if child.owes_lines() && self.refill_at.is_none() {
+                    self.refill_at = Some(self.start.elapsed().saturating_add(REFILL));
+                }
+            }
+            for _ in 0..FRAMES_A_TURN {
+                if !self.take_report(pid) {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Takes one frame of a child; false when there is no more for now.
+    fn take_report(&mut self, pid: i32) -> bool {
+        let Some(child) = self.children.get(&pid) else { return false };
+        let role = child.role;
+        let taken = match role {
+            Role::Watcher => match self.frames.receive::<WatcherReport>(child.reports()) {
+                Received::Frame(report) => self.watcher_says(pid, report),
+                Received::Violation(violation) => Err(violation.to_string()),
+                Received::Empty | Received::Closed => return false,
+            },
+            Role::Syncer(..) => match self.frames.receive::<SyncerReport>(child.reports()) {
+                Received::Frame(report) => self.syncer_says(pid, role, report),
+                Received::Violation(violation) => Err(violation.to_string()),
+                Received::Empty | Received::Closed => return false,
+            },
+        };
+        if let Err(what) = taken {
+            error!("violation role={} what=\"{what}\"; killing it", self.plan.name(role));
+            send_kill(pid);
+            return false;
+        }
+        true
+    }
+
+    fn watcher_says(&mut self, pid: i32, report: WatcherReport) -> Result<(), String> {
+        if report == WatcherReport::Ready {
+            return self.ready(pid, Role::Watcher);
+        }
+        self.expect_ready(pid)?;
+        let known = |tree: TreeId| {
+            if usize::from(tree.0) < self.plan.trees() {
+                Ok(tree)
+            } else {
+                Err("a tree that does not exist".to_owned())
+            }
+        };
+        match report {
+            WatcherReport::Ready => {}
+            WatcherReport::Watching { tree, root, directories } => {
+                self.tell(Input::Watching(known(tree)?, root, directories));
+                self.announce(tree, root);
+            }
+            WatcherReport::Changes(tree, changes) => self.tell(Input::Changes(known(tree)?, changes)),
+            WatcherReport::Rescan { tree, path, cause } => {
+                self.tell(Input::Rescan(known(tree)?, path, cause))
+            }
+            WatcherReport::RootLost { tree, cause } => self.tell(Input::RootLost(known(tree)?, cause)),
+            WatcherReport::WatchLimit { tree, unwatched, needed } => {
+                let tree = common::log::Shown(self.plan.watch(known(tree)?)).to_string();
+                let limit = needed.saturating_add(needed / 5);
+                log!(
+                    if unwatched == 0 { Level::Info } else { Level::Error },
+                    "watch limit tree={tree} unwatched={unwatched} needed={needed}; the rest is rescanned each minute. \
+                     To cure: sysctl fs.inotify.max_user_watches={limit}"
+                );
+            }
+            WatcherReport::Beat { busy } => {
+                let pace = if busy { Pace::Busy } else { Pace::Idle };
+                self.tell(Input::Alive(Role::Watcher, pace));
+            }
+        }
+        Ok(())
+    }
+
+    fn syncer_says(&mut self, pid: i32, role: Role, report: SyncerReport) -> Result<(), String> {
+        match report {
+            SyncerReport::Ready => return self.ready(pid, role),
+            SyncerReport::Beat => {
+                self.expect_ready(pid)?;
+                let working = self.children.get(&pid).is_some_and(|child| child.ticket.is_some());
+                let pace = if working { Pace::Busy } else { Pace::Idle };
+                self.tell(Input::Alive(role, pace));
+            }
+            SyncerReport::Done { ticket, outcome, status, mut tail } => {
+                self.expect_ready(pid)?;
+                let child = self.children.get_mut(&pid).ok_or("a child that does not exist")?;
+                if child.ticket != Some(ticket) {
+                    return Err("done with a job that it was not given".to_owned());
+                }
+                child.ticket = None;
+                tail.retain(|ch| !ch.is_control());
+                tail.truncate(tail.floor_char_boundary(common::message::MAX_TAIL));
+                self.tell(Input::Done(role, JobEnd { outcome, status, tail }));
+            }
+        }
+        Ok(())
+    }
+
+    /// A child says that it is confined; that is looked at from outside before it gets work.
+    fn ready(&mut self, pid: i32, role: Role) -> Result<(), String> {
+        let child = self.children.get_mut(&pid).ok_or("a child that does not exist")?;
+        if child.ready {
+            return Err("ready twice".to_owned());
+        }
+        child.check().map_err(|error| error.to_string())?;
+        child.ready = true;
+        self.tell(Input::Ready(role));
+        Ok(())
+    }
+
+    fn expect_ready(&self, pid: i32) -> Result<(), String> {
+        let ready = self.children.get(&pid).is_some_and(|child| child.ready);
+        if ready { Ok(()) } else { Err("a report before it was ready".to_owned()) }
+    }
+
+    /// The lines that scripts wait for, once a tree is watched for the first time.
+    fn announce(&mut self, tree: TreeId, root: RootId) {
+        if self.announced.insert(tree, root).is_some() {
+            return;
+        }
+        say("run the sersync: ");
+        say(&format!("watch path is: {}", common::log::Shown(self.plan.watch(tree))));
+        if self.announced.len() == self.plan.trees()
+            && let Some(ready) = self.on_ready.take()
+        {
+            ready();
+        }
+    }
+
+    fn refill(&mut self) {
+        if self.refill_at.is_some_and(|at| self.now() >= at) {
+            self.refill_at = None;
+            self.children.values_mut().for_each(Child::refill);
+        }
+    }
+
+    fn end_children(&mut self) {
+        self.children.keys().copied().for_each(send_kill);
+        let deadline = self.now().saturating_add(Duration::from_secs(5));
+        while !self.children.is_empty() && self.now() < deadline {
+            match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, _, _)) => {
+                    if let Some(child) = self.children.remove(&pid.as_raw()) {
+                        child.bury();
+                    }
+                }
+                Ok(_) => {
+                    let mut fds = [PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+                    let _ = poll(&mut fds, PollTimeout::from(50_u8));
+                    while let Ok(Some(_)) = self.signals.read_signal() {}
+                }
+                Err(_) => break,
+            }
+        }
+        orphans::end(|_| false);
+    }
+}
+
+fn send_kill(pid: i32) {
+    // It may be gone already; then the kernel will say so.
+    let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+}

@@ -1,0 +1,191 @@
+//! From a command line to an exit code: reads the config, claims what one supervisor owns,
+//! and runs the event loop. Also where a role is entered.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::{Command as Process, Stdio};
+
+use common::config::{Config, MAX_CONFIG, parse, render};
+use common::exit::Exit;
+use common::log::Shown;
+use common::{confine, log as logging};
+use log::{error, warn};
+use nix::unistd::{dup, geteuid, setsid};
+
+use crate::cli::{Command, Detach, Settings};
+use crate::core::dispatch::Dispatcher;
+use crate::event_loop::EventLoop;
+use crate::plan::Plan;
+use crate::runtime::{self, Runtime};
+use crate::say::say;
+use crate::uids::Uids;
+use crate::{cli, demo};
+
+/// The whole program.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> Exit {
+    let args: Vec<OsString> = args.into_iter().collect();
+    match cli::parse(args.clone()) {
+        Ok(Command::Role(name, channel)) => role(&name, &channel),
+        Ok(Command::Demo) => demo::run(),
+        Ok(Command::Plugin(plugin)) => {
+            complain(&format!("plugin {}: this release has no plugins yet", plugin.as_str()));
+            Exit::Unavailable
+        }
+        Ok(Command::Run(settings)) if settings.detach == Detach::Start => detach(&settings, &args),
+        Ok(Command::Run(settings)) => mirror(&settings),
+        Err(error) => {
+            // Help and version are no errors, and go to standard output.
+            let _ = error.print();
+            if error.use_stderr() { Exit::Usage } else { Exit::Ok }
+        }
+    }
+}
+
+/// Enters a role. Its page begins by making itself powerless.
+pub fn role(name: &str, channel: &str) -> Exit {
+    match name {
+        "watcher" => watcher::run(channel),
+        "syncer" => syncer::run(channel),
+        _ => {
+            complain("roles are started by the supervisor only");
+            Exit::Usage
+        }
+    }
+}
+
+/// Mirrors until a signal ends it.
+pub fn mirror(settings: &Settings) -> Exit {
+    logging::start_supervisor();
+    match start(settings) {
+        Ok(event_loop) => match event_loop.run() {
+            Ok(()) => Exit::Ok,
+            Err(error) => {
+                error!("internal: {error}");
+                Exit::Software
+            }
+        },
+        Err(exit) => exit,
+    }
+}
+
+fn start(settings: &Settings) -> Result<EventLoop, Exit> {
+    settings.warnings.iter().for_each(|warning| warn!("{warning}"));
+    let (config, metadata) = read_config(Path::new(&settings.config))?;
+    say("config xml parse success");
+    let fail = |exit: Exit| {
+        move |error: &dyn std::error::Error| {
+            complain(&error.to_string());
+            exit
+        }
+    };
+    let runtime = Runtime::claim(&metadata, config.privileges.first_uid).map_err(|error| {
+        let exit = match &error {
+            runtime::Error::AlreadyRunning(_) => Exit::AlreadyRunning,
+            runtime::Error::Create(..)
+            | runtime::Error::NotPrivate(_)
+            | runtime::Error::NoPlace
+            | runtime::Error::NoUids(_) => Exit::CantCreate,
+        };
+        fail(exit)(&error)
+    })?;
+    let plan = Plan::new(config, runtime.first_uid).map_err(|error| fail(error.exit())(&error))?;
+    plan.warnings.iter().for_each(|warning| warn!("{warning}"));
+    if runtime.first_uid.is_none() {
+        warn!(
+            "not started as root (uid={}): all roles share this user, and only what it may read is mirrored",
+            geteuid()
+        );
+    }
+    // The sockets of the rendezvous go into our private directory, not into /tmp.
+    let _ = tempfile::env::override_temp_dir(&runtime.directory);
+    let ready = ready_pipe(settings.detach).map_err(|error| fail(Exit::OsError)(&error))?;
+    let core = Dispatcher::new(plan.setup(settings.full_sync, settings.workers, seed()));
+    let uids = Uids::new(runtime.first_uid);
+    let mut event_loop =
+        EventLoop::new(plan, core, uids, settings.full_sync).map_err(|error| fail(Exit::OsError)(&error))?;
+    event_loop.keep(runtime);
+    if let Some(pipe) = ready {
+        event_loop.on_ready(move || {
+            let _ = nix::unistd::write(&pipe, b"1");
+        });
+    }
+    Ok(event_loop)
+}
+
+/// Reads and checks the config file; says everything that is wrong with it at once.
+fn read_config(path: &Path) -> Result<(Config, std::fs::Metadata), Exit> {
+    let name = Shown(path.as_os_str()).to_string();
+    let read = || -> io::Result<(Vec<u8>, std::fs::Metadata)> {
+        let file = File::open(path)?;
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err(io::Error::other("it is not a file"));
+        }
+        let mut bytes = Vec::new();
+        let most = u64::try_from(MAX_CONFIG).unwrap_or(u64::MAX).saturating_add(1);
+        file.take(most).read_to_end(&mut bytes)?;
+        Ok((bytes, metadata))
+    };
+    let (bytes, metadata) = read().map_err(|error| {
+        complain(&format!("config file {name}: {error}"));
+        Exit::NoInput
+    })?;
+    if geteuid().is_root() && metadata.mode() & 0o022 != 0 {
+        warn!("config file {name} may be written by others than its owner; chmod go-w {name}");
+    }
+    let parsed = parse(&bytes);
+    let shown = render(&parsed, &name);
+    if !shown.is_empty() {
+        complain(shown.trim_end());
+    }
+    parsed.config.map(|config| (config, metadata)).ok_or(Exit::Config)
+}
+
+/// `-d`: starts the process that goes on and waits until it watches, or has failed.
+fn detach(settings: &Settings, args: &[OsString]) -> Exit {
+    let started = || -> io::Result<Exit> {
+        let (mut ready, theirs) = io::pipe()?;
+        say("option: -d \trun as a daemon");
+        let mut child = Process::new("/proc/self/exe")
+            .args(args.get(1..).unwrap_or_default())
+            .arg("--detached")
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .spawn()?;
+        let mut byte = [0];
+        if ready.read(&mut byte)? == 1 {
+            return Ok(Exit::Ok);
+        }
+        let code = child.wait()?.code().unwrap_or(i32::from(Exit::Software.code()));
+        Ok(Exit::from_code(code))
+    };
+    started().unwrap_or_else(|error| {
+        complain(&format!("cannot detach {:?}: {error}", settings.config));
+        Exit::OsError
+    })
+}
+
+/// The detached process: its standard input is the pipe on which it says that it is ready.
+fn ready_pipe(detach: Detach) -> io::Result<Option<OwnedFd>> {
+    if detach != Detach::Detached {
+        return Ok(None);
+    }
+    let pipe = dup(io::stdin())?;
+    confine::set_close_on_exec(&pipe)?;
+    confine::null_stdin()?;
+    // Fails only for a process that leads its group already, as under a shell's job control.
+    let _ = setsid();
+    Ok(Some(pipe))
+}
+
+fn seed() -> u64 {
+    use std::hash::BuildHasher;
+    std::hash::RandomState::new().hash_one(0)
+}
+
+fn complain(message: &str) {
+    let _ = writeln!(io::stderr(), "{message}");
+}

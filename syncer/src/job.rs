@@ -1,0 +1,252 @@
+//! One job: open the root, make the lists, run rsync as often as that takes, report the worst.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use common::filter::{BadExpression, Filter};
+use common::message::{Deletions, Job, Outcome, SyncSlice, Work};
+use common::path::RelPath;
+
+use crate::argv::{self, Form};
+use crate::list::{self, Kind, Lists, Whole};
+use crate::outcome::{Ended, outcome};
+use crate::root::{Root, RootError};
+use crate::rsync::{Feed, Limits, Pulse, Run};
+use crate::tail::{Said, Stream, escape};
+
+/// Most lines of rsync that one job writes to the log.
+const MAX_LOGGED: u32 = 1000;
+/// How much of a list is made at a time, in bytes.
+const FEED_BYTES: usize = 32 << 10;
+/// Longest run of rsync.
+const MAX_RUN: Duration = Duration::from_secs(24 * 60 * 60);
+/// Added to rsync's own timeout, which normally comes first.
+const BELT: Duration = Duration::from_secs(30);
+/// Without any progress, when the user has switched rsync's timeout off.
+const NO_TIMEOUT: Duration = Duration::from_secs(60 * 60);
+
+/// How a job ended, as [`common::message::SyncerReport::Done`] tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobEnd {
+    /// The worst of all its runs.
+    pub outcome: Outcome,
+    /// rsync's exit status, or minus the signal that ended it; 0 when none was started.
+    pub status: i32,
+    /// The end of what rsync said, escaped, lines joined by newlines.
+    pub tail: String,
+}
+
+/// A syncer that knows its slice.
+pub struct Worker {
+    pub(crate) slice: SyncSlice,
+    pub(crate) filter: Filter,
+}
+
+impl Worker {
+    /// Fails when an expression of the filter is not one.
+    pub fn new(slice: SyncSlice) -> Result<Worker, BadExpression> {
+        Ok(Worker { filter: Filter::new(&slice.filter)?, slice })
+    }
+
+    /// Does `job`; calls `beat` every [`common::message::BUSY_BEAT_SECS`] seconds.
+    pub fn run(&self, job: &Job, beat: &mut dyn FnMut()) -> JobEnd {
+        // Closed at the end of the job: an open root would keep its filesystem from being
+        // unmounted.
+        let root = match Root::open(&self.slice.root, job.root) {
+            Ok(root) => root,
+            Err(error) => return JobEnd::of_root(&error),
+        };
+        let deletions = argv::effective(&self.slice, job.deletions);
+        let mut transfers = Transfers {
+            worker: self,
+            root: &root,
+            deletions,
+            pulse: Pulse::new(beat),
+            limits: limits(&self.slice),
+            log_left: MAX_LOGGED,
+            end: JobEnd { outcome: Outcome::Done, status: 0, tail: String::new() },
+        };
+        match &job.work {
+            Work::Full => transfers.all(Lists { whole: Some(Whole::Mirror), ..Lists::default() }),
+            Work::Batch(paths) => transfers.all(list::normalise(paths, |path| root.kind(path))),
+        }
+        transfers.end
+    }
+}
+
+impl JobEnd {
+    fn of_root(error: &RootError) -> JobEnd {
+        JobEnd { outcome: Outcome::RootGone, status: 0, tail: error.to_string() }
+    }
+}
+
+/// The runs of one job.
+pub(crate) struct Transfers<'a> {
+    pub(crate) worker: &'a Worker,
+    pub(crate) root: &'a Root,
+    pub(crate) deletions: Deletions,
+    pulse: Pulse<'a>,
+    limits: Limits,
+    log_left: u32,
+    end: JobEnd,
+}
+
+impl Transfers<'_> {
+    fn all(&mut self, mut lists: Lists) {
+        if self.would_empty(&lists) {
+            return;
+        }
+        self.list(Form::Shallow, self.deletions, lists.shallow.iter());
+        for path in std::mem::take(&mut lists.gone) {
+            if self.root.kind(path.as_bytes()) == Kind::Directory {
+                lists.deepen(path);
+            }
+        }
+        self.trees(Form::Deep, self.deletions, lists.deep.into_iter().collect());
+        self.trees(Form::Deep, Deletions::Held, lists.sweep.into_iter().collect());
+        if let Some(whole) = lists.whole {
+            let deletions = match whole {
+                Whole::Mirror => self.deletions,
+                Whole::Sweep => Deletions::Held,
+            };
+            self.trees(Form::Whole, deletions, vec![RelPath::root()]);
+        }
+    }
+
+    /// An empty root is more likely an unmounted disk than a wish: it must not empty the remote.
+    fn would_empty(&mut self, lists: &Lists) -> bool {
+        if lists.whole != Some(Whole::Mirror) || self.deletions == Deletions::Held {
+            return false;
+        }
+        match self.root.is_empty() {
+            Ok(false) => return false,
+            Ok(true) => self.end.outcome = Outcome::RootEmpty,
+            Err(error) => self.end = JobEnd::of_root(&error),
+        }
+        true
+    }
+
+    /// Directories with all below them, or the whole tree.
+    fn trees(&mut self, form: Form, deletions: Deletions, tops: Vec<RelPath>) {
+        if tops.is_empty() || !self.goes_on() {
+            return;
+        }
+        if !self.worker.filter.is_empty() {
+            self.listed(form, deletions, tops);
+        } else if form == Form::Whole {
+            let argv = argv::argv(&self.worker.slice, form, deletions);
+            self.transfer(&argv, &mut |_| Feed::End);
+        } else {
+            self.list(form, deletions, tops.iter());
+        }
+    }
+
+    /// Entries by name.
+    pub(crate) fn list<'p>(
+        &mut self,
+        form: Form,
+        deletions: Deletions,
+        paths: impl ExactSizeIterator<Item = &'p RelPath>,
+    ) {
+        if paths.len() > 0 && self.goes_on() {
+            let argv = argv::argv(&self.worker.slice, form, deletions);
+            let mut paths = paths;
+            self.transfer(&argv, &mut |buffer| feed(&mut paths, buffer));
+        }
+    }
+
+    /// Runs rsync and keeps the result if it is worse than what there was.
+    pub(crate) fn transfer(&mut self, argv: &[OsString], feed: &mut dyn FnMut(&mut Vec<u8>) -> Feed) {
+        self.transfer_with(argv, feed, &mut |_| {});
+    }
+
+    /// The same, handing out each line of standard output.
+    pub(crate) fn transfer_with(
+        &mut self,
+        argv: &[OsString],
+        feed: &mut dyn FnMut(&mut Vec<u8>) -> Feed,
+        output: &mut dyn FnMut(&[u8]),
+    ) {
+        let debug = self.worker.slice.debug;
+        if debug {
+            log::info!("rsync: {}", argv::shown(argv));
+        }
+        let (mut said, log_left) = (Said::default(), &mut self.log_left);
+        let mut line = |stream: Stream, text: &[u8]| {
+            if debug && *log_left > 0 {
+                *log_left = log_left.saturating_sub(1);
+                log::info!("rsync: {}", escape(text));
+            }
+            if stream == Stream::Output {
+                output(text);
+            }
+            said.push(stream, text);
+        };
+        let run = Run {
+            argv,
+            root: std::os::fd::AsFd::as_fd(self.root),
+            feed,
+            line: &mut line,
+            limits: self.limits,
+        };
+        let ended = run.finish(&mut self.pulse);
+        let mut tail = said.text();
+        if let Ended::Failed(error) = &ended {
+            tail = format!("cannot run rsync: {error}");
+        }
+        self.worst_of(outcome(&ended, &tail), ended.status(), tail);
+    }
+
+    /// Keeps the worse of what there was and what is new.
+    pub(crate) fn worst_of(&mut self, outcome: Outcome, status: i32, tail: String) {
+        if severity(outcome) > severity(self.end.outcome) || self.end.outcome == Outcome::Done {
+            self.end = JobEnd { outcome, status, tail };
+        }
+    }
+
+    /// False after an outcome that the next run would only meet again.
+    pub(crate) fn goes_on(&self) -> bool {
+        severity(self.end.outcome) <= severity(Outcome::Partial)
+    }
+}
+
+/// Appends entries until there is enough for now. The `./` in front keeps rsync from taking
+/// names that begin with `#` or `;` for comments.
+pub(crate) fn feed<'p>(paths: &mut impl Iterator<Item = &'p RelPath>, buffer: &mut Vec<u8>) -> Feed {
+    while buffer.len() < FEED_BYTES {
+        let Some(path) = paths.next() else { return Feed::End };
+        append(buffer, path);
+    }
+    Feed::More
+}
+
+/// Appends one entry of a list.
+pub(crate) fn append(buffer: &mut Vec<u8>, path: &RelPath) {
+    buffer.extend_from_slice(b"./");
+    buffer.extend_from_slice(path.as_bytes());
+    buffer.push(0);
+}
+
+/// The order of outcomes: what is above [`Outcome::Partial`] ends the job.
+fn severity(outcome: Outcome) -> u8 {
+    match outcome {
+        Outcome::Done => 0,
+        Outcome::Partial => 1,
+        Outcome::Broken => 2,
+        Outcome::TimedOut => 3,
+        Outcome::Unreachable => 4,
+        Outcome::NoSpace => 5,
+        Outcome::Refused => 6,
+        Outcome::Misconfigured => 7,
+        Outcome::RootEmpty => 8,
+        Outcome::RootGone => 9,
+    }
+}
+
+fn limits(slice: &SyncSlice) -> Limits {
+    let no_progress = match argv::timeout(slice) {
+        0 => NO_TIMEOUT,
+        seconds => Duration::from_secs(seconds.into()).saturating_add(BELT),
+    };
+    Limits { no_progress, total: MAX_RUN }
+}

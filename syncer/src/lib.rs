@@ -1,0 +1,107 @@
+//! The role that runs rsync: one remote, one root, one job at a time.
+//!
+//! A job is a set of dirty paths or the whole tree. It becomes normalised lists ([`list`]),
+//! argument vectors ([`argv`]), runs ([`rsync`]) and one [`Outcome`](common::message::Outcome).
+//! The source tree is never written. What decides when and what to send is the supervisor.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`job`] | one job from order to report |
+//! | [`root`] | the open root: its identity, what stands where below it |
+//! | [`list`] | dirty paths into lists, pure |
+//! | [`argv`] | argument vectors, pure |
+//! | [`rsync`], [`vital`], [`tail`] | one run: spawn, feed, watch, reap; signs of life; what it said |
+//! | [`outcome`] | the table of exit statuses |
+//! | [`walk`], [`listed`] | subtrees under a filter |
+#![forbid(unsafe_code)]
+
+mod argv;
+mod job;
+mod list;
+mod listed;
+mod outcome;
+mod root;
+mod rsync;
+mod tail;
+mod vital;
+mod walk;
+
+use std::time::Duration;
+
+use common::exit::Exit;
+use common::filter::BadExpression;
+use common::message::{IDLE_BEAT_SECS, SyncSlice, SyncerOrder, SyncerReport};
+use common::wire::{self, SendError, Uplink};
+use common::{confine, log as role_log};
+use ipc_channel::ipc::IpcReceiver;
+use ipc_channel::{IpcError, TryRecvError};
+use thiserror::Error;
+
+pub use argv::full_sync_argv;
+pub use job::{JobEnd, Worker};
+
+/// Why a syncer ends before it is told to.
+#[derive(Debug, Error)]
+enum Failure {
+    #[error(transparent)]
+    Confine(#[from] confine::ConfineError),
+    #[error("no channel to the supervisor: {0}")]
+    Channel(#[from] std::io::Error),
+    #[error("order: {0}")]
+    Order(#[from] IpcError),
+    #[error("an order that makes no sense now")]
+    OutOfTurn,
+    #[error("filter: {0}")]
+    Filter(#[from] BadExpression),
+    #[error("report: {0}")]
+    Report(#[from] SendError),
+}
+
+/// The syncer, from its first instruction to its end. `channel` names the rendezvous.
+pub fn run(channel: &str) -> Exit {
+    match serve(channel) {
+        // The supervisor is gone or has let go of us.
+        Ok(()) | Err(Failure::Report(SendError::Closed) | Failure::Order(IpcError::Disconnected)) => Exit::Ok,
+        Err(failure) => {
+            log::error!("{failure}");
+            exit_of(&failure)
+        }
+    }
+}
+
+fn serve(channel: &str) -> Result<(), Failure> {
+    confine::start_clean()?;
+    role_log::start_role();
+    let uplink = Uplink::from_stdin()?;
+    let orders = wire::meet::<SyncerOrder>(channel)?;
+    let SyncerOrder::Configure(slice) = orders.recv()? else { return Err(Failure::OutOfTurn) };
+    confine::enter(&slice.confinement)?;
+    uplink.send(&SyncerReport::Ready)?;
+    obey(&orders, &uplink, *slice)
+}
+
+fn obey(orders: &IpcReceiver<SyncerOrder>, uplink: &Uplink, slice: SyncSlice) -> Result<(), Failure> {
+    let worker = Worker::new(slice)?;
+    loop {
+        match orders.try_recv_timeout(Duration::from_secs(IDLE_BEAT_SECS)) {
+            Ok(SyncerOrder::Sync { ticket, job }) => {
+                // A beat that finds no room is not missed: unread reports are beats too. And
+                // when the supervisor is gone, so are we.
+                let end = worker.run(&job, &mut || drop(uplink.try_send(&SyncerReport::Beat)));
+                let JobEnd { outcome, status, tail } = end;
+                uplink.send(&SyncerReport::Done { ticket, outcome, status, tail })?;
+            }
+            Ok(SyncerOrder::Configure(_)) => return Err(Failure::OutOfTurn),
+            Err(TryRecvError::Empty) => uplink.send(&SyncerReport::Beat)?,
+            Err(TryRecvError::IpcError(error)) => return Err(error.into()),
+        }
+    }
+}
+
+fn exit_of(failure: &Failure) -> Exit {
+    match failure {
+        Failure::Confine(_) => Exit::NoPermission,
+        Failure::Channel(_) => Exit::OsError,
+        Failure::Order(_) | Failure::OutOfTurn | Failure::Filter(_) | Failure::Report(_) => Exit::Software,
+    }
+}

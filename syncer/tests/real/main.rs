@@ -1,0 +1,11 @@
+//! Jobs run for real: the production code against an rsync daemon on loopback, in temporary
+//! directories. What is claimed of rsync in ARCHITECTURE.md is measured here on each run.
+
+#[cfg(test)]
+mod failures;
+#[cfg(test)]
+mod filtered;
+#[cfg(test)]
+mod mirror;
+#[cfg(test)]
+mod reconcile;

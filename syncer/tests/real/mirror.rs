@@ -1,0 +1,236 @@
+//! A source, a replica, and an rsync daemon that serves the replica as module `m`.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use common::config::{FilterExpression, Remote, RsyncOptions};
+use common::confine::Confinement;
+use common::event::{Dirt, RootId};
+use common::message::{Deletions, Job, Outcome, SyncSlice, Work};
+use common::path::RelPath;
+use syncer::{JobEnd, Worker};
+
+/// Source and replica; the daemon ends with it.
+pub(crate) struct Mirror {
+    pub(crate) source: PathBuf,
+    pub(crate) replica: PathBuf,
+    pub(crate) slice: SyncSlice,
+    pub(crate) deletions: Deletions,
+    daemon: Child,
+    pub(crate) directory: tempfile::TempDir,
+}
+
+impl Mirror {
+    /// With both sides empty.
+    pub(crate) fn start() -> Mirror {
+        Mirror::start_with("")
+    }
+
+    /// `module` is added to the module's section; `DIR` in it becomes the temporary directory.
+    pub(crate) fn start_with(module: &str) -> Mirror {
+        let directory = tempfile::tempdir().unwrap();
+        let (source, replica) = (directory.path().join("source"), directory.path().join("replica"));
+        fs::create_dir(&source).unwrap();
+        fs::create_dir(&replica).unwrap();
+        let (daemon, port) = start_daemon(directory.path(), module);
+        let slice = slice(&source, port);
+        Mirror { source, replica, slice, deletions: Deletions::Travel, daemon, directory }
+    }
+
+    /// With `files` on both sides, as the first full sync leaves them.
+    pub(crate) fn with(files: &[&str]) -> Mirror {
+        let mirror = Mirror::start();
+        for file in files {
+            mirror.write(file);
+        }
+        let end = mirror.run(Work::Full);
+        assert!(files.is_empty() || end.outcome == Outcome::Done, "{end:?}");
+        mirror
+    }
+
+    /// Makes a source file with its directories; a name that ends in `/` makes a directory.
+    pub(crate) fn write(&self, name: impl AsRef<OsStr>) {
+        write(&self.source.join(name.as_ref()));
+    }
+
+    /// The same on the replica.
+    pub(crate) fn write_there(&self, name: impl AsRef<OsStr>) {
+        write(&self.replica.join(name.as_ref()));
+    }
+
+    /// Removes a source file, link or tree.
+    pub(crate) fn remove(&self, name: impl AsRef<OsStr>) {
+        let path = self.source.join(name.as_ref());
+        if fs::symlink_metadata(&path).unwrap().is_dir() {
+            fs::remove_dir_all(path).unwrap();
+        } else {
+            fs::remove_file(path).unwrap();
+        }
+    }
+
+    /// Runs a job on the root as it is now.
+    pub(crate) fn run(&self, work: Work) -> JobEnd {
+        let meta = fs::metadata(&self.source).unwrap();
+        self.run_on(RootId { device: meta.dev(), inode: meta.ino() }, work)
+    }
+
+    /// Runs a job on the root of that identity.
+    pub(crate) fn run_on(&self, root: RootId, work: Work) -> JobEnd {
+        let worker = Worker::new(self.slice.clone()).unwrap();
+        worker.run(&Job { root, deletions: self.deletions, work }, &mut || {})
+    }
+
+    /// Runs a batch, which must be done.
+    pub(crate) fn batch(&self, paths: &[(&str, Dirt)]) -> JobEnd {
+        let end = self.run(batch(paths));
+        assert_eq!(end.outcome, Outcome::Done, "{end:?}");
+        end
+    }
+
+    /// Runs a batch, after which both sides must be equal.
+    pub(crate) fn equal_after(&self, paths: &[(&str, Dirt)]) {
+        let end = self.batch(paths);
+        assert_eq!(tree(&self.replica), tree(&self.source), "{end:?}");
+    }
+
+    /// Names on the replica, directories with a slash.
+    pub(crate) fn replica_names(&self) -> Vec<String> {
+        tree(&self.replica).into_keys().map(|name| name.to_string_lossy().into_owned()).collect()
+    }
+}
+
+impl Drop for Mirror {
+    fn drop(&mut self) {
+        // Its own children end with their connections.
+        let _ = self.daemon.kill();
+        let _ = self.daemon.wait();
+    }
+}
+
+/// Paths for a batch.
+pub(crate) fn batch(paths: &[(&str, Dirt)]) -> Work {
+    Work::Batch(paths.iter().map(|&(path, dirt)| (RelPath::new(path).unwrap(), dirt)).collect())
+}
+
+/// Filter expressions.
+pub(crate) fn expressions(texts: &[&str]) -> Vec<FilterExpression> {
+    texts.iter().map(|text| FilterExpression(text.as_bytes().to_vec())).collect()
+}
+
+/// What stands where: type, mode and content or target. Directories end in `/`.
+pub(crate) fn tree(root: &Path) -> BTreeMap<OsString, String> {
+    let mut found = BTreeMap::new();
+    let mut pending = vec![PathBuf::new()];
+    while let Some(directory) = pending.pop() {
+        for entry in fs::read_dir(root.join(&directory)).unwrap() {
+            let path = directory.join(entry.unwrap().file_name());
+            let meta = fs::symlink_metadata(root.join(&path)).unwrap();
+            let mut name = path.clone().into_os_string();
+            let what = if meta.is_dir() {
+                name.push("/");
+                pending.push(path);
+                format!("directory {:o}", meta.mode())
+            } else if meta.is_symlink() {
+                format!("link to {:?}", fs::read_link(root.join(&path)).unwrap())
+            } else {
+                format!(
+                    "file {:o} {}.{} {:?}",
+                    meta.mode(),
+                    meta.mtime(),
+                    meta.mtime_nsec(),
+                    fs::read(root.join(&path)).unwrap()
+                )
+            };
+            found.insert(name, what);
+        }
+    }
+    found
+}
+
+/// Waits until `condition` holds, or fails.
+pub(crate) fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited too long for: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn write(path: &Path) {
+    if path.as_os_str().as_bytes().ends_with(b"/") {
+        fs::create_dir_all(path).unwrap();
+    } else {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, format!("{:?}", path.file_name().unwrap())).unwrap();
+    }
+}
+
+fn slice(source: &Path, port: u16) -> SyncSlice {
+    SyncSlice {
+        root: source.into(),
+        remote: Remote { host: "127.0.0.1".into(), module: "m".into() },
+        rsync: RsyncOptions {
+            params: vec!["-artz".into()],
+            auth: None,
+            port: Some(port),
+            timeout: Some(20),
+            ssh: false,
+            program: None,
+        },
+        rsync_program: "/usr/bin/rsync".into(),
+        ssh_program: None,
+        delete: true,
+        filter: vec![],
+        excludes: vec![],
+        debug: false,
+        confinement: Confinement {
+            uid: None,
+            read_all: false,
+            max_files: 64,
+            max_processes: 8,
+            supervisor: 1,
+        },
+    }
+}
+
+/// Another process may take the free port before rsync does; then the next one is tried.
+fn start_daemon(directory: &Path, module: &str) -> (Child, u16) {
+    let place = directory.to_str().unwrap();
+    let module = module.replace("DIR", place);
+    let ids = if nix::unistd::geteuid().is_root() { "uid = root\ngid = root\n" } else { "" };
+    let config = format!(
+        "{ids}use chroot = no\nmunge symlinks = no\nlog file = /dev/null\n[m]\npath = {place}/replica\nread only = no\n{module}\n"
+    );
+    let file = directory.join("rsyncd.conf");
+    fs::write(&file, config).unwrap();
+    for _ in 0..20 {
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+        let mut daemon = Command::new("/usr/bin/rsync")
+            .args(["--daemon", "--no-detach", "--address=127.0.0.1"])
+            .arg(format!("--port={port}"))
+            .arg(format!("--config={}", file.display()))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut up = false;
+        wait_for("the rsync daemon", || {
+            up = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok();
+            up || daemon.try_wait().unwrap().is_some()
+        });
+        if up && daemon.try_wait().unwrap().is_none() {
+            return (daemon, port);
+        }
+        let _ = daemon.kill();
+        let _ = daemon.wait();
+    }
+    panic!("no port for the rsync daemon");
+}

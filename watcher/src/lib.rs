@@ -1,0 +1,100 @@
+//! The watcher: sees which paths of the watched trees change, and says so.
+//!
+//! It reports that a path is dirty and why ([`common::event::Dirt`]), never what to do about
+//! it. It follows renames, never symbolic links; what it loses sight of it reports as a rescan.
+//! It is told its part of the config once, gives up every privilege, and from then on only
+//! speaks. One way: kernel → [`live`] (with [`translate`], [`tree`], [`limbo`]) → [`scan`] for
+//! what is new → [`outbox`] → supervisor.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`watcher`] | the loop |
+//! | [`root`], [`live`] | a tree whose root may be gone; a tree whose root is there |
+//! | [`kernel`], [`open`] | inotify; directories without following links |
+//! | [`tree`], [`arena`] | which watch is which directory |
+//! | [`translate`], [`limbo`] | what an event means; the two halves of a rename |
+//! | [`scan`], [`limit`], [`links`] | walking; too few watches; files with several names |
+//! | [`outbox`] | what waits for the supervisor |
+
+#![forbid(unsafe_code)]
+
+mod arena;
+mod kernel;
+mod limbo;
+mod limit;
+mod links;
+mod live;
+mod open;
+mod outbox;
+mod root;
+mod scan;
+mod translate;
+mod tree;
+mod watcher;
+
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use common::confine;
+use common::exit::Exit;
+use common::filter::Filter;
+use common::message::{WatchSlice, WatcherOrder, WatcherReport};
+use common::wire::{self, Uplink};
+
+use crate::watcher::{Gone, Watcher};
+
+/// Why the role ends before it watches anything.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error(transparent)]
+    Confine(#[from] confine::ConfineError),
+    #[error("channel to the supervisor: {0}")]
+    Channel(#[from] std::io::Error),
+    #[error("no order came")]
+    NoOrder,
+    #[error("filter: {0}")]
+    Filter(#[from] common::filter::BadExpression),
+    #[error(transparent)]
+    Gone(#[from] Gone),
+}
+
+/// The role's whole life: meets the supervisor at `channel`, takes its part of the config,
+/// becomes powerless, and watches until the supervisor is gone.
+pub fn run(channel: &str) -> Exit {
+    let cleaned = confine::start_clean();
+    common::log::start_role();
+    let prepared = cleaned.map_err(Error::from).and_then(|()| prepare(channel));
+    let mut watcher = match prepared {
+        Ok(watcher) => watcher,
+        Err(error) => {
+            log::error!("watcher cannot start: {error}");
+            return match error {
+                Error::Confine(_) => Exit::NoPermission,
+                Error::Channel(_) | Error::NoOrder | Error::Gone(_) => Exit::OsError,
+                Error::Filter(_) => Exit::Config,
+            };
+        }
+    };
+    loop {
+        if let Err(Gone) = watcher.turn(Duration::MAX) {
+            return Exit::Ok;
+        }
+    }
+}
+
+fn prepare(channel: &str) -> Result<Watcher, Error> {
+    let uplink = Uplink::from_stdin()?;
+    let orders = wire::meet::<WatcherOrder>(channel)?;
+    let WatcherOrder::Configure(slice) = orders.recv().map_err(|_| Error::NoOrder)?;
+    confine::enter(&slice.confinement)?;
+    start(&slice, uplink)
+}
+
+/// What comes after confinement: the first file descriptor of inotify among it.
+fn start(slice: &WatchSlice, uplink: Uplink) -> Result<Watcher, Error> {
+    let filter = Filter::new(&slice.filter)?;
+    uplink.send(&WatcherReport::Ready).map_err(|_| Gone)?;
+    Ok(Watcher::new(slice, filter, uplink))
+}

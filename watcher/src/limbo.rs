@@ -1,0 +1,86 @@
+//! Directories between two names: the kernel tells of a rename in two events, the first when
+//! the old name goes, the second, if the new name is in this tree, when it comes.
+//!
+//! Pure. Nothing waits here for longer than [`PATIENCE`].
+
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use crate::tree::NodeId;
+
+/// How long the second event may be late. The kernel queues both in one call.
+pub(crate) const PATIENCE: Duration = Duration::from_millis(50);
+
+/// Directories between two names.
+#[derive(Default)]
+pub(crate) struct Limbo {
+    by_cookie: HashMap<u32, NodeId>,
+    /// In the order of their deadlines.
+    deadlines: VecDeque<(Instant, u32)>,
+    /// Names that a rename took from another directory: when two directories trade names, the
+    /// next rename from there speaks of the one that was displaced.
+    displaced: VecDeque<(Instant, NodeId, Box<[u8]>)>,
+}
+
+impl Limbo {
+    /// `node` lost its name in the rename `cookie`.
+    pub(crate) fn put(&mut self, cookie: u32, node: NodeId, now: Instant) {
+        self.by_cookie.insert(cookie, node);
+        self.deadlines.push_back((now + PATIENCE, cookie));
+    }
+
+    /// The directory that the rename `cookie` gives its new name.
+    pub(crate) fn take(&mut self, cookie: u32) -> Option<NodeId> {
+        self.by_cookie.remove(&cookie)
+    }
+
+    /// A rename put another directory in the place of `name` in `parent`.
+    pub(crate) fn displace(&mut self, parent: NodeId, name: &[u8], now: Instant) {
+        self.displaced.push_back((now + PATIENCE, parent, name.into()));
+    }
+
+    /// Whether that happened a moment ago; asked once.
+    pub(crate) fn was_displaced(&mut self, parent: NodeId, name: &[u8]) -> bool {
+        let found = self.displaced.iter().position(|(_, p, n)| *p == parent && **n == *name);
+        found.is_some_and(|index| self.displaced.remove(index).is_some())
+    }
+
+    /// The next directory whose new name did not come in time.
+    pub(crate) fn expired(&mut self, now: Instant) -> Option<NodeId> {
+        while self.displaced.front().is_some_and(|(deadline, ..)| *deadline <= now) {
+            self.displaced.pop_front();
+        }
+        while let Some((_, cookie)) = self.deadlines.pop_front_if(|(deadline, _)| *deadline <= now) {
+            if let Some(node) = self.by_cookie.remove(&cookie) {
+                return Some(node);
+            }
+        }
+        None
+    }
+
+    /// When to ask next.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.deadlines.front().map(|&(deadline, _)| deadline)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tree::Tree;
+
+    #[test]
+    fn what_is_not_taken_in_time_expires() {
+        let (mut limbo, mut tree, now) = (Limbo::default(), Tree::new(), Instant::now());
+        let [a, b] = [b"a", b"b"].map(|name| tree.ensure(tree.root(), name).unwrap());
+        limbo.put(1, a, now);
+        limbo.put(2, b, now);
+        assert_eq!(limbo.take(2), Some(b));
+        assert_eq!(limbo.take(2), None);
+        assert_eq!(limbo.expired(now), None);
+        assert_eq!(limbo.deadline(), Some(now + PATIENCE));
+        assert_eq!(limbo.expired(now + PATIENCE), Some(a));
+        assert_eq!(limbo.expired(now + PATIENCE), None);
+        assert_eq!(limbo.deadline(), None);
+    }
+}

@@ -1,0 +1,122 @@
+//! When the kernel gives no more watches: say so, say the cure, and look again at the
+//! directories without a watch from time to time.
+
+use std::time::{Duration, Instant};
+
+use common::message::WatcherReport;
+
+use crate::live::Live;
+use crate::outbox::Outbox;
+use crate::scan::{Then, Voice, Work};
+use crate::tree::Tree;
+
+/// How often directories without a watch are looked at, in seconds.
+pub(crate) const UNWATCHED_RESCAN_SECS: u64 = 60;
+/// Most paths of them that are reported; beyond, the whole tree is.
+const MAX_PATHS: usize = 256;
+/// How often the number of them may be reported.
+const REPORT_PAUSE: Duration = Duration::from_secs(10);
+
+/// What was said, and when to act again.
+#[derive(Default)]
+pub(crate) struct Limit {
+    said: u64,
+    said_at: Option<Instant>,
+    retried_at: Option<Instant>,
+}
+
+impl Limit {
+    /// When the next look is due.
+    pub(crate) fn deadline(&self, tree: &Tree) -> Option<Instant> {
+        let pause = Duration::from_secs(UNWATCHED_RESCAN_SECS);
+        self.retried_at.filter(|_| tree.unwatched() > 0).map(|at| at + pause)
+    }
+
+    /// Makes the next look due now.
+    #[cfg(test)]
+    pub(crate) fn hurry(&mut self) {
+        let pause = Duration::from_secs(UNWATCHED_RESCAN_SECS);
+        self.retried_at = self.retried_at.and_then(|at| at.checked_sub(pause));
+        self.said_at = None;
+    }
+
+    /// Whether a tenth more or less than what was said, or the end of it, is to be said.
+    fn is_news(&self, unwatched: u64, now: Instant) -> bool {
+        let changed = unwatched.abs_diff(self.said) > self.said / 10;
+        let ended = unwatched == 0 && self.said > 0;
+        (changed || ended) && self.said_at.is_none_or(|at| now >= at + REPORT_PAUSE)
+    }
+}
+
+impl Live {
+    /// Reports how many directories have no watch, if that is news. `all_needed` counts the
+    /// directories of all trees: they share one limit.
+    pub(crate) fn tell_limit(&mut self, now: Instant, all_needed: u64, out: &mut Outbox) {
+        let (unwatched, needed) = (self.tree.unwatched(), self.tree.directories());
+        if self.scan.is_busy() || !self.limit.is_news(unwatched, now) {
+            return;
+        }
+        if unwatched == 0 {
+            log::info!("watch limit over: every directory is watched directories={needed}");
+        } else {
+            log::error!(
+                "watch limit reached unwatched={unwatched} needed={all_needed}: these directories are only looked at \
+                 every {UNWATCHED_RESCAN_SECS} s; cure: sysctl fs.inotify.max_user_watches={}",
+                with_reserve(all_needed)
+            );
+        }
+        self.limit.said = unwatched;
+        self.limit.said_at = Some(now);
+        self.limit.retried_at.get_or_insert(now);
+        out.report(WatcherReport::WatchLimit { tree: self.id, unwatched, needed });
+    }
+
+    /// When it is time, tries again to watch what is not watched. Whether that works or not,
+    /// it is then reported: what happened there meanwhile was not seen.
+    pub(crate) fn retry_unwatched(&mut self, now: Instant) {
+        if self.limit.deadline(&self.tree).is_none_or(|deadline| now < deadline) {
+            return;
+        }
+        self.limit.retried_at = Some(now);
+        let root = self.tree.root();
+        let tops = self.tree.topmost_unwatched(MAX_PATHS).unwrap_or_else(|| vec![root]);
+        self.scan.push(Work::Done(root, Then::Retried(tops.clone())));
+        for node in tops {
+            self.scan.push(Work::Read(node, Voice::Quiet));
+        }
+    }
+}
+
+/// A fifth more than is needed today.
+fn with_reserve(needed: u64) -> u64 {
+    needed + needed.div_ceil(5)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_news() {
+        let now = Instant::now();
+        let said =
+            |said, ago| Limit { said, said_at: now.checked_sub(Duration::from_secs(ago)), retried_at: None };
+        for (limit, unwatched, news) in [
+            (Limit::default(), 0, false),
+            (Limit::default(), 1, true),
+            (said(100, 11), 105, false),
+            (said(100, 11), 111, true),
+            (said(100, 11), 89, true),
+            (said(100, 9), 200, false),
+            (said(1, 11), 0, true),
+        ] {
+            assert_eq!(limit.is_news(unwatched, now), news, "{} {unwatched}", limit.said);
+        }
+    }
+
+    #[test]
+    fn reserve_rounds_up() {
+        assert_eq!(with_reserve(11), 14);
+        assert_eq!(with_reserve(0), 0);
+    }
+}

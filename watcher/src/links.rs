@@ -1,0 +1,194 @@
+//! Files with several names. A file that is changed through one of its hard links has changed
+//! under all of them, but only the directory that the writer went through gets an event.
+//!
+//! Which names belong together is found out by one walk, the first time that a file with
+//! several names changes; a tree without such files costs one `lstat` per changed file. Names
+//! are checked when they are used, so that the index may be out of date but never lies.
+
+use std::collections::{HashMap, HashSet};
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
+
+use common::event::{Dirt, RootId as Inode};
+use common::filter::{EntryKind, is_hidden_file};
+use common::path::RelPath;
+use nix::fcntl::AtFlags;
+use nix::sys::stat::{FileStat, SFlag, fstatat, lstat};
+
+use crate::live::{Live, absolute};
+use crate::open::identity;
+use crate::outbox::Outbox;
+use crate::scan::{Then, Voice, Work};
+use crate::translate::bits;
+
+/// Most names that are remembered.
+const MAX_NAMES: usize = 200_000;
+/// Least time from one walk to the next.
+const PAUSE: Duration = Duration::from_secs(30);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum State {
+    /// No file with several names has changed yet.
+    #[default]
+    Unneeded,
+    /// The walk is under way.
+    Counting,
+    /// The walk was done; events keep the index up to date.
+    Counted,
+    /// There are too many.
+    GivenUp,
+}
+
+#[derive(Default)]
+struct Names {
+    paths: Vec<RelPath>,
+    /// `st_nlink` at the last walk: what it did not find is not in this tree.
+    walked: u64,
+}
+
+/// Files with several names.
+#[derive(Default)]
+pub(crate) struct Links {
+    state: State,
+    files: HashMap<Inode, Names>,
+    names: usize,
+    /// Changed, but their names are not all known: the walk will tell.
+    waiting: HashSet<Inode>,
+    not_before: Option<Instant>,
+}
+
+impl Links {
+    /// Whether scans are to look at every file.
+    pub(crate) fn is_counting(&self) -> bool {
+        match self.state {
+            State::Unneeded | State::GivenUp => false,
+            State::Counting | State::Counted => true,
+        }
+    }
+
+    /// When a walk is due.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.is_wanted().then(|| self.not_before.unwrap_or_else(Instant::now))
+    }
+
+    fn is_wanted(&self) -> bool {
+        match self.state {
+            State::Unneeded | State::Counted => !self.waiting.is_empty(),
+            State::Counting | State::GivenUp => false,
+        }
+    }
+
+    fn note(&mut self, inode: Inode, path: &RelPath, links: u64) {
+        let names = self.files.entry(inode).or_default();
+        if self.state == State::Counting {
+            names.walked = links;
+        }
+        if names.paths.contains(path) {
+            return;
+        }
+        names.paths.push(path.clone());
+        self.names += 1;
+        if self.names > MAX_NAMES {
+            log::warn!(
+                "hard links: more than {MAX_NAMES} names; their other names only travel with full syncs"
+            );
+            *self = Links { state: State::GivenUp, ..Links::default() };
+        }
+    }
+
+    /// Whether every name of the file that could be found is known.
+    fn are_known(&self, inode: Inode, links: u64) -> bool {
+        let known = |names: &Names| names.paths.len() as u64 >= links || names.walked == links;
+        self.state == State::Counted && self.files.get(&inode).is_some_and(known)
+    }
+}
+
+impl Live {
+    /// A file entry had an event: keeps the index, and reports the file's other names if it
+    /// was changed.
+    pub(crate) fn follow_links(&mut self, path: &RelPath, mask: u32, out: &mut Outbox) {
+        let switches = self.rules.switches;
+        let changed = (switches.close_write && mask & bits::CLOSE_WRITE != 0)
+            || (switches.modify && mask & bits::MODIFY != 0)
+            || (switches.attrib && mask & bits::ATTRIB != 0);
+        let named = self.links.is_counting() && mask & (bits::CREATE | bits::MOVED_TO) != 0;
+        if mask & bits::ISDIR != 0 || self.links.state == State::GivenUp || !(changed || named) {
+            return;
+        }
+        let Some(stat) = lstat(absolute(&self.path, path).as_os_str()).ok().filter(has_more_names) else {
+            return;
+        };
+        let inode = identity(&stat);
+        self.links.note(inode, path, stat.st_nlink);
+        if !changed {
+            return;
+        }
+        self.report_names(inode, Some(path), mask, out);
+        if !self.links.are_known(inode, stat.st_nlink) && self.links.waiting.len() < MAX_NAMES {
+            self.links.waiting.insert(inode);
+        }
+    }
+
+    /// Starts a walk when one is wanted and due.
+    pub(crate) fn recount(&mut self, now: Instant) {
+        if !self.links.is_wanted() || self.links.not_before.is_some_and(|due| now < due) {
+            return;
+        }
+        self.links.state = State::Counting;
+        self.links.not_before = Some(now + PAUSE);
+        self.links.files.clear();
+        self.links.names = 0;
+        self.scan.push(Work::Done(self.tree.root(), Then::Counted));
+        self.scan.push(Work::Read(self.tree.root(), Voice::Census));
+    }
+
+    /// A scan found a file.
+    pub(crate) fn count_names(&mut self, dir: BorrowedFd<'_>, path: &RelPath) {
+        if !self.links.is_counting() {
+            return;
+        }
+        let stat = fstatat(dir, path.name(), AtFlags::AT_SYMLINK_NOFOLLOW);
+        if let Some(stat) = stat.ok().filter(has_more_names) {
+            self.links.note(identity(&stat), path, stat.st_nlink);
+        }
+    }
+
+    /// The walk is over: what waited for it is reported.
+    pub(crate) fn counted(&mut self, out: &mut Outbox) {
+        if self.links.state != State::Counting {
+            return;
+        }
+        self.links.state = State::Counted;
+        for inode in std::mem::take(&mut self.links.waiting) {
+            self.report_names(inode, None, bits::CLOSE_WRITE, out);
+        }
+    }
+
+    fn report_names(&mut self, inode: Inode, but: Option<&RelPath>, mask: u32, out: &mut Outbox) {
+        let Some(names) = self.links.files.get_mut(&inode) else { return };
+        let before = names.paths.len();
+        let (root, rules, id) = (&self.path, &self.rules, self.id);
+        names.paths.retain(|path| {
+            if but == Some(path) {
+                return true;
+            }
+            let Ok(stat) = lstat(absolute(root, path).as_os_str()) else { return false };
+            if identity(&stat) != inode {
+                return false;
+            }
+            let hidden = !rules.switches.hidden_file && is_hidden_file(path.name());
+            if !hidden && !rules.filter.excludes_within(path, EntryKind::File) {
+                out.change(id, path.clone(), Dirt::Touched, mask);
+            }
+            true
+        });
+        self.links.names -= before - names.paths.len();
+        if names.paths.is_empty() {
+            self.links.files.remove(&inode);
+        }
+    }
+}
+
+fn has_more_names(stat: &FileStat) -> bool {
+    stat.st_nlink > 1 && SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG
+}

@@ -1,0 +1,317 @@
+//! A tree whose root is there: what its events do to the watches, and what they are reported as.
+
+use std::ffi::{OsStr, OsString};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::rc::Rc;
+use std::time::Instant;
+
+use common::config::Switches;
+use common::event::{RootId, TreeId};
+use common::filter::Filter;
+use common::log::Shown;
+use common::message::RootLoss;
+use common::path::RelPath;
+use inotify::Event;
+
+use crate::kernel::Kernel;
+use crate::limbo::Limbo;
+use crate::limit::Limit;
+use crate::links::Links;
+use crate::outbox::Outbox;
+use crate::scan::{Scan, Then, Voice, Work};
+use crate::translate::{Step, bits, meaning};
+use crate::tree::{NodeId, Tree};
+
+/// Buffers of events that are read before anything else is done.
+const READS_AT_ONCE: usize = 8;
+
+/// What holds for all trees.
+pub(crate) struct Rules {
+    /// Which kinds of change travel.
+    pub(crate) switches: Switches,
+    /// Which names do not.
+    pub(crate) filter: Filter,
+    /// Print each watch and each event.
+    pub(crate) debug: bool,
+}
+
+/// Whether lost events are being made up for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Repair {
+    /// No events were lost.
+    None,
+    /// The walk waits for the work before it.
+    Waiting,
+    /// The walk is under way.
+    Running,
+    /// More events were lost meanwhile.
+    Again,
+}
+
+/// A tree whose root is there.
+pub(crate) struct Live {
+    pub(crate) id: TreeId,
+    pub(crate) path: Rc<OsStr>,
+    pub(crate) root: RootId,
+    pub(crate) rules: Rc<Rules>,
+    pub(crate) kernel: Kernel,
+    pub(crate) tree: Tree,
+    pub(crate) scan: Scan,
+    pub(crate) links: Links,
+    pub(crate) limit: Limit,
+    /// On its way from the tree to the scan; empty in between.
+    pub(crate) ended: Vec<i32>,
+    /// Every directory was watched once.
+    pub(crate) watching: bool,
+    limbo: Limbo,
+    repair: Repair,
+    nodes: Vec<NodeId>,
+}
+
+impl Live {
+    /// Begins with a root that was just opened: all of it is to be watched.
+    pub(crate) fn begin_with(
+        id: TreeId,
+        path: Rc<OsStr>,
+        rules: Rc<Rules>,
+        kernel: Kernel,
+        root: (OwnedFd, RootId),
+    ) -> Live {
+        let (tree, mut scan) = (Tree::new(), Scan::of(root.0));
+        scan.push(Work::Done(tree.root(), Then::Watching));
+        scan.push(Work::Read(tree.root(), Voice::Quiet));
+        Live {
+            id,
+            path,
+            root: root.1,
+            rules,
+            kernel,
+            tree,
+            scan,
+            links: Links::default(),
+            limit: Limit::default(),
+            ended: Vec::new(),
+            watching: false,
+            limbo: Limbo::default(),
+            repair: Repair::None,
+            nodes: Vec::new(),
+        }
+    }
+
+    /// Reads and deals with what waits in the kernel's queue. Says how the root was lost, if
+    /// that is among it.
+    pub(crate) fn drain(
+        &mut self,
+        buffer: &mut [u8],
+        now: Instant,
+        out: &mut Outbox,
+    ) -> Result<(), RootLoss> {
+        for _ in 0..READS_AT_ONCE {
+            let events = self.kernel.read(buffer).map_err(|error| {
+                log::error!("inotify cannot be read reason={error}");
+                RootLoss::Missing
+            })?;
+            let Some(events) = events else { break };
+            for event in events {
+                self.event(&event, now, out)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Does what is due.
+    pub(crate) fn tick(&mut self, now: Instant) {
+        while let Some(node) = self.limbo.expired(now) {
+            self.drop_node(node);
+        }
+        if !self.scan.is_busy() {
+            self.retry_unwatched(now);
+            self.recount(now);
+        }
+    }
+
+    /// When something is due next.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let waiting = [self.limbo.deadline(), self.limit.deadline(&self.tree), self.links.deadline()];
+        waiting.into_iter().flatten().min()
+    }
+
+    /// Forgets a directory with all below it, and ends the watches.
+    pub(crate) fn drop_node(&mut self, node: NodeId) {
+        self.tree.remove(node, &mut self.ended);
+        self.scan.end(&mut self.ended);
+    }
+
+    /// The walk that makes up for lost events starts.
+    pub(crate) fn repair(&mut self) {
+        self.repair = Repair::Running;
+        self.scan.push(Work::Done(self.tree.root(), Then::Repaired));
+        self.scan.push(Work::Read(self.tree.root(), Voice::Quiet));
+    }
+
+    /// It is over. What was lost meanwhile needs one more.
+    pub(crate) fn repaired(&mut self) {
+        match self.repair {
+            Repair::Again => {
+                self.repair = Repair::Waiting;
+                self.scan.push_last(Work::Repair);
+            }
+            Repair::None | Repair::Waiting | Repair::Running => self.repair = Repair::None,
+        }
+    }
+
+    fn event(&mut self, event: &Event<&OsStr>, now: Instant, out: &mut Outbox) -> Result<(), RootLoss> {
+        let (wd, mask) = (event.wd.get_watch_descriptor_id(), event.mask.bits());
+        if self.rules.debug {
+            log::info!("inotify wd:{wd}\tname:{}\tmask:{mask}", Shown(event.name.unwrap_or_default()));
+        }
+        if mask & bits::Q_OVERFLOW != 0 {
+            self.overflow();
+            return Ok(());
+        }
+        let mut nodes = std::mem::take(&mut self.nodes);
+        self.tree.nodes_of(wd, &mut nodes);
+        let of_itself = bits::IGNORED | bits::UNMOUNT | bits::DELETE_SELF | bits::MOVE_SELF;
+        let result = if mask & of_itself != 0 {
+            self.own_event(wd, mask, &nodes)
+        } else {
+            // One watch, several nodes: a bind mount within the tree.
+            for &node in &nodes {
+                // No path: between two names. All of it will be sent once it has one.
+                if let (Some(dir), Some(name)) = (self.tree.path(node), event.name) {
+                    self.entry_event(node, &dir, name.as_bytes(), (mask, event.cookie), now, out);
+                }
+            }
+            Ok(())
+        };
+        self.nodes = nodes;
+        result
+    }
+
+    /// Something happened to the watched directory itself. Renames are told by its parent.
+    fn own_event(&mut self, wd: i32, mask: u32, nodes: &[NodeId]) -> Result<(), RootLoss> {
+        if nodes.contains(&self.tree.root()) {
+            return Err(match mask {
+                _ if mask & bits::MOVE_SELF != 0 => RootLoss::Replaced,
+                _ if mask & bits::UNMOUNT != 0 => RootLoss::Unmounted,
+                _ => RootLoss::Missing,
+            });
+        }
+        if mask & bits::IGNORED != 0 {
+            self.kernel.forget(wd);
+        }
+        if mask & bits::MOVE_SELF != 0 {
+            return Ok(());
+        }
+        for &node in nodes {
+            if mask & bits::UNMOUNT != 0
+                && let Some((parent, name)) = self.tree.place(node)
+            {
+                // The directory that the mount had covered. What was mounted is not gone for
+                // good, so that nothing is said.
+                self.scan.push(Work::Look(parent, name, None));
+            }
+            self.drop_node(node);
+        }
+        Ok(())
+    }
+
+    fn entry_event(
+        &mut self,
+        parent: NodeId,
+        dir: &RelPath,
+        name: &[u8],
+        (mask, cookie): (u32, u32),
+        now: Instant,
+        out: &mut Outbox,
+    ) {
+        let Ok(path) = dir.join(name) else {
+            self.scan.too_long(dir);
+            return;
+        };
+        let meaning = meaning(mask, &path, self.rules.switches, &self.rules.filter);
+        match meaning.step {
+            Step::Keep => self.follow_links(&path, mask, out),
+            Step::Appeared => self.appeared(parent, name),
+            Step::Arrived => self.arrived(parent, name, cookie, now),
+            Step::Left => self.left(parent, name, cookie, now),
+            Step::Gone => self.gone(parent, name),
+            Step::Unwanted => {
+                if let Some(moved) = self.limbo.take(cookie) {
+                    self.drop_node(moved);
+                }
+                self.gone(parent, name);
+            }
+        }
+        if let Some(dirt) = meaning.dirt {
+            out.change(self.id, path, dirt, mask);
+        }
+    }
+
+    fn appeared(&mut self, parent: NodeId, name: &[u8]) {
+        let Some(node) = self.tree.ensure(parent, name) else { return };
+        // The scan of its parent may have met it before, and then its content is on its way.
+        if !self.tree.announce(node) {
+            self.scan.push(Work::Read(node, Voice::Named));
+        }
+    }
+
+    fn arrived(&mut self, parent: NodeId, name: &[u8], cookie: u32, now: Instant) {
+        let moved = self.limbo.take(cookie).filter(|&node| self.tree.is_live(node));
+        if let Some(stale) = self.tree.child(parent, name) {
+            self.drop_node(stale);
+            self.limbo.displace(parent, name, now);
+        }
+        let node = if let Some(node) = moved {
+            self.tree.attach(node, parent, name);
+            Some(node)
+        } else {
+            self.tree.ensure(parent, name)
+        };
+        // Read all of it in any case: it may hold what had no watch yet, or what has another
+        // standing with the filter under its new name.
+        if let Some(node) = node {
+            self.scan.push(Work::Done(node, Then::Deep));
+            self.scan.push(Work::Read(node, Voice::Quiet));
+        }
+    }
+
+    fn left(&mut self, parent: NodeId, name: &[u8], cookie: u32, now: Instant) {
+        if let Some(node) = self.tree.child(parent, name) {
+            self.tree.detach(node);
+            self.limbo.put(cookie, node, now);
+        }
+        if self.limbo.was_displaced(parent, name) {
+            // Two directories may be trading names; then the one that is here now was the
+            // displaced one's, and is not known.
+            self.scan.push(Work::Look(parent, name.into(), Some(Then::Deep)));
+        }
+    }
+
+    fn gone(&mut self, parent: NodeId, name: &[u8]) {
+        if let Some(node) = self.tree.child(parent, name) {
+            self.drop_node(node);
+        }
+    }
+
+    fn overflow(&mut self) {
+        match self.repair {
+            Repair::None => {
+                log::warn!("inotify queue overflow root={}: the tree is rescanned", Shown(&self.path));
+                self.repair = Repair::Waiting;
+                self.scan.push_last(Work::Repair);
+            }
+            Repair::Running => self.repair = Repair::Again,
+            Repair::Waiting | Repair::Again => {}
+        }
+    }
+}
+
+/// The absolute path of an entry.
+pub(crate) fn absolute(root: &OsStr, path: &RelPath) -> OsString {
+    let mut full = root.to_owned();
+    full.push("/");
+    full.push(OsStr::from_bytes(path.as_bytes()));
+    full
+}

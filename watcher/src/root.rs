@@ -1,0 +1,176 @@
+//! One configured root: there or not.
+//!
+//! A root that goes away takes everything with it that was known of the tree; a directory that
+//! appears in its place is another one and is watched from scratch. Nothing is carried over, so
+//! that nothing of the old can be done to the new.
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use common::event::TreeId;
+use common::log::Shown;
+use common::message::{RootLoss, WatchTree, WatcherReport};
+
+use crate::kernel::Kernel;
+use crate::live::{Live, Rules};
+use crate::open;
+use crate::outbox::Outbox;
+
+/// How often a lost root is looked for.
+const LOOK_PAUSE: Duration = Duration::from_secs(1);
+/// How often it is checked that the root's path still leads to the root: a mount over it, or a
+/// rename above it, sends no event.
+const CHECK_PAUSE: Duration = Duration::from_mins(1);
+
+/// One configured root.
+pub(crate) struct Root {
+    id: TreeId,
+    path: Rc<OsStr>,
+    rules: Rc<Rules>,
+    state: State,
+    /// The loss was reported, and since then no tree was watched.
+    lost: bool,
+    next_look: Instant,
+}
+
+enum State {
+    Lost,
+    Live(Box<Live>),
+}
+
+impl Root {
+    /// A root that is yet to be looked for.
+    pub(crate) fn new(tree: &WatchTree, rules: Rc<Rules>, now: Instant) -> Root {
+        Root {
+            id: tree.id,
+            path: Rc::from(tree.root.as_os_str()),
+            rules,
+            state: State::Lost,
+            lost: false,
+            next_look: now,
+        }
+    }
+
+    /// Reads and deals with events; does what is due.
+    pub(crate) fn drain(&mut self, buffer: &mut [u8], now: Instant, out: &mut Outbox) {
+        let result = match &mut self.state {
+            State::Lost => Ok(()),
+            State::Live(live) => live.drain(buffer, now, out),
+        };
+        self.survive(result, now, out);
+        if self.next_look <= now {
+            self.look(now, out);
+        }
+        if let State::Live(live) = &mut self.state {
+            live.tick(now);
+        }
+    }
+
+    /// Does work until `until`; at least one step.
+    pub(crate) fn work(&mut self, until: Instant, out: &mut Outbox) {
+        loop {
+            let State::Live(live) = &mut self.state else { return };
+            let result = live.step(out);
+            let busy = live.scan.is_busy();
+            let now = Instant::now();
+            self.survive(result, now, out);
+            if !busy || now >= until {
+                return;
+            }
+        }
+    }
+
+    /// Reports how many directories have no watch, if that is news.
+    pub(crate) fn tell_limit(&mut self, now: Instant, all_needed: u64, out: &mut Outbox) {
+        if let State::Live(live) = &mut self.state {
+            live.tell_limit(now, all_needed, out);
+        }
+    }
+
+    /// Directories that need a watch.
+    pub(crate) fn needed(&self) -> u64 {
+        self.live().map_or(0, |live| live.tree.directories())
+    }
+
+    /// True while there is work.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.live().is_some_and(|live| live.scan.is_busy())
+    }
+
+    /// When something is due next.
+    pub(crate) fn deadline(&self) -> Instant {
+        let due = self.live().and_then(Live::deadline);
+        due.map_or(self.next_look, |due| due.min(self.next_look))
+    }
+
+    /// What to poll.
+    pub(crate) fn events(&self) -> Option<BorrowedFd<'_>> {
+        self.live().map(|live| live.kernel.as_fd())
+    }
+
+    /// The tree, while there is one.
+    pub(crate) fn live(&self) -> Option<&Live> {
+        match &self.state {
+            State::Lost => None,
+            State::Live(live) => Some(live),
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn live_mut(&mut self) -> Option<&mut Live> {
+        match &mut self.state {
+            State::Lost => None,
+            State::Live(live) => Some(live),
+        }
+    }
+
+    fn look(&mut self, now: Instant, out: &mut Outbox) {
+        match &self.state {
+            State::Live(live) => {
+                self.next_look = now + CHECK_PAUSE;
+                let result = open::check_root(&self.path, live.root);
+                self.survive(result, now, out);
+            }
+            State::Lost => {
+                self.next_look = now + LOOK_PAUSE;
+                let Ok(found) = open::root(&self.path) else { return self.lose(RootLoss::Missing, now, out) };
+                match Kernel::open(self.rules.switches) {
+                    Ok(kernel) => {
+                        let (path, rules) = (Rc::clone(&self.path), Rc::clone(&self.rules));
+                        self.state =
+                            State::Live(Box::new(Live::begin_with(self.id, path, rules, kernel, found)));
+                        self.next_look = now + CHECK_PAUSE;
+                    }
+                    Err(error) => {
+                        if !self.lost {
+                            log::error!("inotify cannot be opened reason={error}");
+                        }
+                        self.lose(RootLoss::Missing, now, out);
+                    }
+                }
+            }
+        }
+    }
+
+    fn survive(&mut self, result: Result<(), RootLoss>, now: Instant, out: &mut Outbox) {
+        if let Err(cause) = result {
+            self.lose(cause, now, out);
+        }
+    }
+
+    fn lose(&mut self, cause: RootLoss, now: Instant, out: &mut Outbox) {
+        // One that was lost before it could be watched is still the same loss.
+        let watched = self.live().is_some_and(|live| live.watching);
+        self.next_look = if watched { now } else { now + LOOK_PAUSE };
+        self.state = State::Lost;
+        if self.lost && !watched {
+            return;
+        }
+        self.lost = true;
+        log::warn!("root lost path={} cause={cause:?}", Shown(&self.path));
+        out.drop_removals(self.id);
+        out.report(WatcherReport::RootLost { tree: self.id, cause });
+    }
+}

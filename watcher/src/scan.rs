@@ -1,0 +1,351 @@
+//! Walking the tree, one directory or one slice of a huge one at a time, so that the kernel's
+//! queue is never left alone for long.
+//!
+//! The work is a stack: what an event needs goes on top and is done first. A directory's watch
+//! is set before the directory is read, and everything that was to be said of a subtree is said
+//! after all directories in it are watched: so nothing falls in between.
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use common::event::Dirt;
+use common::filter::EntryKind;
+use common::log::Shown;
+use common::message::{LossCause, RootLoss, WatcherReport};
+use common::path::RelPath;
+use nix::dir::{Dir, Entry, OwningIter, Type};
+use nix::errno::Errno;
+use nix::fcntl::AtFlags;
+use nix::sys::stat::{SFlag, fstatat};
+
+use crate::live::Live;
+use crate::open;
+use crate::outbox::Outbox;
+use crate::translate::bits;
+use crate::tree::NodeId;
+
+/// Entries of a directory that are read in one step.
+const SLICE: usize = 1000;
+/// Watches that are ended in one step. Each puts an event into the kernel's queue.
+const ENDED_AT_ONCE: usize = 500;
+
+/// What a scan says about what it finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Voice {
+    /// Nothing: one report will cover all of it.
+    Quiet,
+    /// Each entry by name.
+    Named,
+    /// Nothing; it only looks for files with several names.
+    Census,
+}
+
+/// What to say when everything below a directory is watched.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Then {
+    /// It came from elsewhere: all of it is to be sent.
+    Deep,
+    /// The tree is watched.
+    Watching,
+    /// Sight of the tree is regained.
+    Repaired,
+    /// Directories without a watch were looked at again.
+    Retried(Vec<NodeId>),
+    /// Files with several names are known.
+    Counted,
+}
+
+/// One piece of work.
+#[derive(Debug)]
+pub(crate) enum Work {
+    /// Watch this directory and read it.
+    Read(NodeId, Voice),
+    /// A directory may be here that no event speaks of.
+    Look(NodeId, Box<[u8]>, Option<Then>),
+    /// All of this directory is done.
+    Done(NodeId, Then),
+    /// Read the whole tree again: events were lost.
+    Repair,
+}
+
+/// The walk of one tree.
+#[derive(Default)]
+pub(crate) struct Scan {
+    stack: Vec<Work>,
+    reading: Option<Reading>,
+    /// Open only while there is work: an open root would stand in the way of an unmount.
+    root: Option<OwnedFd>,
+    doomed: Vec<i32>,
+    unreadable: u64,
+    first_unreadable: Option<(RelPath, Errno)>,
+    told_too_long: bool,
+}
+
+/// A directory that is being read.
+struct Reading {
+    node: NodeId,
+    voice: Voice,
+    since: u64,
+    fd: OwnedFd,
+    entries: OwningIter,
+}
+
+impl Scan {
+    /// Starts with the root, which is open.
+    pub(crate) fn of(root: OwnedFd) -> Scan {
+        Scan { root: Some(root), ..Scan::default() }
+    }
+
+    /// Adds work that is done before what is there.
+    pub(crate) fn push(&mut self, work: Work) {
+        self.stack.push(work);
+    }
+
+    /// Adds work that is done after all that is there.
+    pub(crate) fn push_last(&mut self, work: Work) {
+        self.stack.insert(0, work);
+    }
+
+    /// Watches that no directory has any more.
+    pub(crate) fn end(&mut self, watches: &mut Vec<i32>) {
+        self.doomed.append(watches);
+    }
+
+    /// True while there is something to do.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.reading.is_some() || !self.stack.is_empty() || !self.doomed.is_empty()
+    }
+
+    /// A name in `dir` makes its path too long for any transfer.
+    pub(crate) fn too_long(&mut self, dir: &RelPath) {
+        if !std::mem::replace(&mut self.told_too_long, true) {
+            log::warn!("path too long: below {dir} there are entries that cannot be watched or sent");
+        }
+    }
+
+    fn cannot(&mut self, path: &RelPath, errno: Errno) {
+        self.unreadable += 1;
+        self.first_unreadable.get_or_insert_with(|| (path.clone(), errno));
+    }
+
+    fn rest(&mut self) {
+        self.root = None;
+        if let Some((path, errno)) = self.first_unreadable.take() {
+            let count = std::mem::take(&mut self.unreadable);
+            log::warn!("directories cannot be read count={count} first={path} reason={errno}");
+        }
+    }
+}
+
+impl Live {
+    /// Does one step of the work. Says how the root was lost, if that comes out.
+    pub(crate) fn step(&mut self, out: &mut Outbox) -> Result<(), RootLoss> {
+        if let Some(reading) = self.scan.reading.take() {
+            self.read_on(reading, out);
+        } else if !self.scan.doomed.is_empty() {
+            self.end_watches();
+        } else {
+            match self.scan.stack.pop() {
+                Some(Work::Read(node, voice)) => self.begin(node, voice, out)?,
+                Some(Work::Look(parent, name, then)) => self.look(parent, &name, then)?,
+                Some(Work::Done(node, then)) => self.done(node, then, out),
+                Some(Work::Repair) => self.repair(),
+                None => {}
+            }
+        }
+        if !self.scan.is_busy() {
+            self.scan.rest();
+        }
+        Ok(())
+    }
+
+    fn end_watches(&mut self) {
+        let from = self.scan.doomed.len().saturating_sub(ENDED_AT_ONCE);
+        for wd in self.scan.doomed.split_off(from) {
+            // A scan may have met the same directory again meanwhile.
+            if !self.tree.has_wd(wd) {
+                self.kernel.remove(wd);
+            }
+        }
+    }
+
+    /// Opens the directory at `path`; within the known root, or not at all.
+    fn open(&mut self, path: &RelPath) -> Result<Result<OwnedFd, Errno>, RootLoss> {
+        let root = match self.scan.root.take() {
+            Some(root) => root,
+            None => open::known_root(&self.path, self.root)?,
+        };
+        Ok(open::below(self.scan.root.insert(root).as_fd(), path))
+    }
+
+    fn begin(&mut self, node: NodeId, voice: Voice, out: &mut Outbox) -> Result<(), RootLoss> {
+        // Gone, or between two names, whose end will bring us here again.
+        let Some(path) = self.tree.path(node) else { return Ok(()) };
+        match self.open(&path)?.and_then(|fd| self.ready(node, voice, &path, fd)) {
+            Ok(reading) => self.read_on(reading, out),
+            Err(errno) if path.is_root() => {
+                log::error!("root cannot be watched path={} reason={errno}", Shown(&self.path));
+                return Err(RootLoss::Missing);
+            }
+            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => self.drop_node(node),
+            Err(Errno::ENFILE | Errno::EMFILE | Errno::ENOMEM) => self.unwatched(node),
+            Err(errno) => self.scan.cannot(&path, errno),
+        }
+        Ok(())
+    }
+
+    /// Watches an open directory, and only then makes it ready to be read.
+    fn ready(&mut self, node: NodeId, voice: Voice, path: &RelPath, fd: OwnedFd) -> Result<Reading, Errno> {
+        match voice {
+            Voice::Quiet | Voice::Named => self.watch(node, path, &fd)?,
+            Voice::Census => {}
+        }
+        let entries = Dir::from_fd(fd.try_clone().map_err(|error| errno(&error))?)?.into_iter();
+        Ok(Reading { node, voice, since: self.tree.tick(), fd, entries })
+    }
+
+    /// Sets the watch. Without one the directory is still read: what is below counts.
+    fn watch(&mut self, node: NodeId, path: &RelPath, fd: &OwnedFd) -> Result<(), Errno> {
+        match self.kernel.add(fd.as_fd()).map_err(|error| errno(&error)) {
+            Ok(wd) => {
+                if self.rules.debug {
+                    let full = Path::new(&self.path).join(OsStr::from_bytes(path.as_bytes()));
+                    log::info!("add watch: {} return wd is: {wd}", Shown(full.as_os_str()));
+                }
+                self.ended.extend(self.tree.set_wd(node, Some(wd)));
+                self.scan.end(&mut self.ended);
+            }
+            Err(Errno::ENOSPC | Errno::ENOMEM) => self.unwatched(node),
+            Err(errno) => return Err(errno),
+        }
+        Ok(())
+    }
+
+    fn unwatched(&mut self, node: NodeId) {
+        self.ended.extend(self.tree.set_wd(node, None));
+        self.scan.end(&mut self.ended);
+    }
+
+    fn read_on(&mut self, mut reading: Reading, out: &mut Outbox) {
+        // Moved or removed between two slices: what matters of it comes by another way.
+        let Some(dir) = self.tree.path(reading.node) else { return };
+        for _ in 0..SLICE {
+            match reading.entries.next() {
+                Some(Ok(entry)) => self.found(&reading, &dir, &entry, out),
+                Some(Err(errno)) => {
+                    self.scan.cannot(&dir, errno);
+                    return;
+                }
+                None => {
+                    if reading.voice != Voice::Census {
+                        self.tree.sweep(reading.node, reading.since, &mut self.ended);
+                        self.scan.end(&mut self.ended);
+                    }
+                    return;
+                }
+            }
+        }
+        self.scan.reading = Some(reading);
+    }
+
+    fn found(&mut self, reading: &Reading, dir: &RelPath, entry: &Entry, out: &mut Outbox) {
+        let name = entry.file_name().to_bytes();
+        let Some(kind) = kind(reading, entry) else { return };
+        if matches!(name, b"." | b"..") || (kind == EntryKind::File && self.skips_files(reading.voice)) {
+            return;
+        }
+        let Ok(path) = dir.join(name) else {
+            self.scan.too_long(dir);
+            return;
+        };
+        match (kind, reading.voice) {
+            // Not seen: what may be known below it is swept.
+            (EntryKind::Directory | EntryKind::File, Voice::Named | Voice::Quiet)
+                if self.rules.filter.excludes(&path, kind) => {}
+            (EntryKind::Directory, Voice::Census) => {
+                if let Some(child) = self.tree.child(reading.node, name) {
+                    self.scan.push(Work::Read(child, Voice::Census));
+                }
+            }
+            (EntryKind::Directory, voice @ (Voice::Named | Voice::Quiet)) => {
+                let Some(child) = self.tree.ensure(reading.node, name) else { return };
+                if voice == Voice::Named {
+                    self.tree.announce(child);
+                    out.change(self.id, path, Dirt::Touched, bits::CREATE | bits::ISDIR);
+                }
+                self.scan.push(Work::Read(child, voice));
+            }
+            (EntryKind::File, voice) => {
+                self.count_names(reading.fd.as_fd(), &path);
+                if voice == Voice::Named {
+                    out.change(self.id, path, Dirt::Touched, bits::CREATE);
+                }
+            }
+        }
+    }
+
+    fn skips_files(&self, voice: Voice) -> bool {
+        match voice {
+            Voice::Quiet => !self.links.is_counting(),
+            Voice::Named | Voice::Census => false,
+        }
+    }
+
+    /// Looks whether a directory that no event speaks of is where one was.
+    fn look(&mut self, parent: NodeId, name: &[u8], then: Option<Then>) -> Result<(), RootLoss> {
+        let Some(path) = self.tree.path(parent).and_then(|dir| dir.join(name).ok()) else { return Ok(()) };
+        if self.rules.filter.excludes(&path, EntryKind::Directory)
+            || self.tree.child(parent, name).is_some()
+            || self.open(&path)?.is_err()
+        {
+            return Ok(());
+        }
+        if let Some(node) = self.tree.ensure(parent, name) {
+            if let Some(then) = then {
+                self.scan.push(Work::Done(node, then));
+            }
+            self.scan.push(Work::Read(node, Voice::Quiet));
+        }
+        Ok(())
+    }
+
+    fn done(&mut self, node: NodeId, then: Then, out: &mut Outbox) {
+        let Some(path) = self.tree.path(node) else { return };
+        let tree = self.id;
+        match then {
+            Then::Deep => out.change(tree, path, Dirt::Deep, bits::MOVED_TO | bits::ISDIR),
+            Then::Watching => {
+                self.watching = true;
+                let directories = self.tree.directories() - self.tree.unwatched();
+                out.report(WatcherReport::Watching { tree, root: self.root, directories });
+            }
+            Then::Repaired => {
+                out.report(WatcherReport::Rescan { tree, path, cause: LossCause::Overflow });
+                self.repaired();
+            }
+            Then::Retried(nodes) => {
+                for path in nodes.into_iter().filter_map(|node| self.tree.path(node)) {
+                    out.report(WatcherReport::Rescan { tree, path, cause: LossCause::Unwatched });
+                }
+            }
+            Then::Counted => self.counted(out),
+        }
+    }
+}
+
+/// Not every filesystem says in the directory what an entry is.
+fn kind(reading: &Reading, entry: &Entry) -> Option<EntryKind> {
+    let directory = if let Some(kind) = entry.file_type() {
+        kind == Type::Directory
+    } else {
+        let stat = fstatat(&reading.fd, entry.file_name(), AtFlags::AT_SYMLINK_NOFOLLOW).ok()?;
+        SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR
+    };
+    Some(if directory { EntryKind::Directory } else { EntryKind::File })
+}
+
+fn errno(error: &std::io::Error) -> Errno {
+    Errno::from_raw(error.raw_os_error().unwrap_or(nix::libc::EIO))
+}
