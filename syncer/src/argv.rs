@@ -133,7 +133,10 @@ fn rest(slice: &SyncSlice, form: Form) -> Vec<OsString> {
         Form::WholeListed => (true, true),
     };
     if listed {
-        words.extend(["--files-from=-".into(), "--from0".into()]);
+        words.extend(["--files-from=-", "--from0"].map(OsString::from));
+        // Both are the default with a list. As with the original's -R, a --no-relative among the
+        // parameters does not count: it would put all files into one directory.
+        words.extend(["--relative", "--implied-dirs"].map(OsString::from));
     }
     // rsync compares whole seconds by default: a second write of the same size within one
     // second would never arrive.
@@ -260,13 +263,13 @@ fn quoted(word: &[u8]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use common::config::{Auth, Remote, RsyncOptions};
     use common::confine::Confinement;
     use std::os::unix::ffi::OsStringExt;
 
-    fn slice(params: &[&str]) -> SyncSlice {
+    pub(crate) fn slice(params: &[&str]) -> SyncSlice {
         SyncSlice {
             root: "/srv/www".into(),
             remote: Remote { host: "10.0.0.2".into(), module: "web".into() },
@@ -298,19 +301,16 @@ mod tests {
     fn every_form() {
         use Deletions::{Held, Travel};
         let slice = slice(&["-artuz", "--bwlimit=500"]);
-        let mut text = String::new();
+        let mut lines = Vec::new();
         for form in [Form::Shallow, Form::Deep, Form::Whole, Form::WholeListed] {
             for deletions in [Travel, Held] {
-                text.push_str(&format!(
-                    "{form:?} {deletions:?}: {}\n",
-                    shown(&argv(&slice, form, deletions))
-                ));
+                lines.push(format!("{form:?} {deletions:?}: {}", shown(&argv(&slice, form, deletions))));
             }
         }
         for form in [Form::Deep, Form::Whole] {
-            text.push_str(&format!("look {form:?}: {}\n", shown(&look_argv(&slice, form))));
+            lines.push(format!("look {form:?}: {}", shown(&look_argv(&slice, form))));
         }
-        insta::assert_snapshot!(text);
+        insta::assert_snapshot!(lines.join("\n"));
     }
 
     #[test]
@@ -321,11 +321,11 @@ mod tests {
         slice.rsync.timeout = Some(100);
         slice.remote.host = "fe80::1".into();
         slice.debug = true;
-        insta::assert_snapshot!(shown(&argv(&slice, Form::Shallow, Deletions::Travel)), @r#"/usr/bin/rsync -artz --no-recursive --delete --force --delete-missing-args '--out-format=%i %n%L' --files-from=- --from0 --modify-window=-1 --sockopts=TCP_NODELAY --contimeout=10 --timeout=100 --port=874 '--password-file=/etc/my pas' --no-motd -- ./ 'bob@[fe80::1]::web/'"#);
+        insta::assert_snapshot!(shown(&argv(&slice, Form::Shallow, Deletions::Travel)), @r#"/usr/bin/rsync -artz --no-recursive --delete --force --delete-missing-args '--out-format=%i %n%L' --files-from=- --from0 --relative --implied-dirs --modify-window=-1 --sockopts=TCP_NODELAY --contimeout=10 --timeout=100 --port=874 '--password-file=/etc/my pas' --no-motd -- ./ 'bob@[fe80::1]::web/'"#);
         slice.rsync.ssh = true;
         slice.ssh_program = Some("/opt/my ssh".into());
         slice.remote.module = "/srv/x/".into();
-        insta::assert_snapshot!(shown(&argv(&slice, Form::Shallow, Deletions::Travel)), @r#"/usr/bin/rsync -artz --no-recursive --delete --force --delete-missing-args '--out-format=%i %n%L' --files-from=- --from0 --modify-window=-1 --timeout=100 --port=874 '--rsh="/opt/my ssh" -o BatchMode=yes' -- ./ 'bob@[fe80::1]:/srv/x/'"#);
+        insta::assert_snapshot!(shown(&argv(&slice, Form::Shallow, Deletions::Travel)), @r#"/usr/bin/rsync -artz --no-recursive --delete --force --delete-missing-args '--out-format=%i %n%L' --files-from=- --from0 --relative --implied-dirs --modify-window=-1 --timeout=100 --port=874 '--rsh="/opt/my ssh" -o BatchMode=yes' -- ./ 'bob@[fe80::1]:/srv/x/'"#);
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! One job: open the root, make the lists, run rsync as often as that takes, report the worst.
 
 use std::ffi::OsString;
+use std::os::fd::AsFd;
 use std::time::Duration;
 
+use common::event::RootId;
 use common::filter::{BadExpression, Filter};
 use common::message::{Deletions, Job, Outcome, SyncSlice, Work};
 use common::path::RelPath;
@@ -19,11 +21,11 @@ const MAX_LOGGED: u32 = 1000;
 /// How much of a list is made at a time, in bytes.
 const FEED_BYTES: usize = 32 << 10;
 /// Longest run of rsync.
-const MAX_RUN: Duration = Duration::from_secs(24 * 60 * 60);
+const MAX_RUN: Duration = Duration::from_hours(24);
 /// Added to rsync's own timeout, which normally comes first.
 const BELT: Duration = Duration::from_secs(30);
 /// Without any progress, when the user has switched rsync's timeout off.
-const NO_TIMEOUT: Duration = Duration::from_secs(60 * 60);
+const NO_TIMEOUT: Duration = Duration::from_hours(1);
 
 /// How a job ended, as [`common::message::SyncerReport::Done`] tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +62,7 @@ impl Worker {
         let mut transfers = Transfers {
             worker: self,
             root: &root,
+            id: job.root,
             deletions,
             pulse: Pulse::new(beat),
             limits: limits(&self.slice),
@@ -84,6 +87,7 @@ impl JobEnd {
 pub(crate) struct Transfers<'a> {
     pub(crate) worker: &'a Worker,
     pub(crate) root: &'a Root,
+    id: RootId,
     pub(crate) deletions: Deletions,
     pulse: Pulse<'a>,
     limits: Limits,
@@ -102,14 +106,14 @@ impl Transfers<'_> {
                 lists.deepen(path);
             }
         }
-        self.trees(Form::Deep, self.deletions, lists.deep.into_iter().collect());
-        self.trees(Form::Deep, Deletions::Held, lists.sweep.into_iter().collect());
+        self.trees(Form::Deep, self.deletions, &Vec::from_iter(lists.deep));
+        self.trees(Form::Deep, Deletions::Held, &Vec::from_iter(lists.sweep));
         if let Some(whole) = lists.whole {
             let deletions = match whole {
                 Whole::Mirror => self.deletions,
                 Whole::Sweep => Deletions::Held,
             };
-            self.trees(Form::Whole, deletions, vec![RelPath::root()]);
+            self.trees(Form::Whole, deletions, &[RelPath::root()]);
         }
     }
 
@@ -120,15 +124,15 @@ impl Transfers<'_> {
         }
         match self.root.is_empty() {
             Ok(false) => return false,
-            Ok(true) => self.end.outcome = Outcome::RootEmpty,
+            Ok(true) => self.worst_of(Outcome::RootEmpty, 0, "the root is empty".to_owned()),
             Err(error) => self.end = JobEnd::of_root(&error),
         }
         true
     }
 
     /// Directories with all below them, or the whole tree.
-    fn trees(&mut self, form: Form, deletions: Deletions, tops: Vec<RelPath>) {
-        if tops.is_empty() || !self.goes_on() {
+    fn trees(&mut self, form: Form, deletions: Deletions, tops: &[RelPath]) {
+        if tops.is_empty() || !goes_on(self.end.outcome) {
             return;
         }
         if !self.worker.filter.is_empty() {
@@ -142,13 +146,13 @@ impl Transfers<'_> {
     }
 
     /// Entries by name.
-    pub(crate) fn list<'p>(
+    fn list<'p>(
         &mut self,
         form: Form,
         deletions: Deletions,
         paths: impl ExactSizeIterator<Item = &'p RelPath>,
     ) {
-        if paths.len() > 0 && self.goes_on() {
+        if paths.len() > 0 && goes_on(self.end.outcome) {
             let argv = argv::argv(&self.worker.slice, form, deletions);
             let mut paths = paths;
             self.transfer(&argv, &mut |buffer| feed(&mut paths, buffer));
@@ -156,8 +160,12 @@ impl Transfers<'_> {
     }
 
     /// Runs rsync and keeps the result if it is worse than what there was.
-    pub(crate) fn transfer(&mut self, argv: &[OsString], feed: &mut dyn FnMut(&mut Vec<u8>) -> Feed) {
-        self.transfer_with(argv, feed, &mut |_| {});
+    pub(crate) fn transfer(
+        &mut self,
+        argv: &[OsString],
+        feed: &mut dyn FnMut(&mut Vec<u8>) -> Feed,
+    ) -> Outcome {
+        self.transfer_with(argv, feed, &mut |_| {})
     }
 
     /// The same, handing out each line of standard output.
@@ -166,7 +174,7 @@ impl Transfers<'_> {
         argv: &[OsString],
         feed: &mut dyn FnMut(&mut Vec<u8>) -> Feed,
         output: &mut dyn FnMut(&[u8]),
-    ) {
+    ) -> Outcome {
         let debug = self.worker.slice.debug;
         if debug {
             log::info!("rsync: {}", argv::shown(argv));
@@ -182,19 +190,20 @@ impl Transfers<'_> {
             }
             said.push(stream, text);
         };
-        let run = Run {
-            argv,
-            root: std::os::fd::AsFd::as_fd(self.root),
-            feed,
-            line: &mut line,
-            limits: self.limits,
-        };
+        let run = Run { argv, root: self.root.as_fd(), feed, line: &mut line, limits: self.limits };
         let ended = run.finish(&mut self.pulse);
         let mut tail = said.text();
         if let Ended::Failed(error) = &ended {
             tail = format!("cannot run rsync: {error}");
         }
-        self.worst_of(outcome(&ended, &tail), ended.status(), tail);
+        let mut outcome = outcome(&ended, &tail);
+        // "Some directory is missing", says rsync. If it is ours, we see that ourselves: no
+        // remote is to make us believe that the root is gone.
+        if outcome == Outcome::Refused && Root::open(&self.worker.slice.root, self.id).is_err() {
+            outcome = Outcome::RootGone;
+        }
+        self.worst_of(outcome, ended.status(), tail);
+        outcome
     }
 
     /// Keeps the worse of what there was and what is new.
@@ -203,11 +212,11 @@ impl Transfers<'_> {
             self.end = JobEnd { outcome, status, tail };
         }
     }
+}
 
-    /// False after an outcome that the next run would only meet again.
-    pub(crate) fn goes_on(&self) -> bool {
-        severity(self.end.outcome) <= severity(Outcome::Partial)
-    }
+/// False after an outcome that the next run would only meet again.
+pub(crate) fn goes_on(outcome: Outcome) -> bool {
+    severity(outcome) <= severity(Outcome::Partial)
 }
 
 /// Appends entries until there is enough for now. The `./` in front keeps rsync from taking

@@ -1,18 +1,19 @@
 //! The role that runs rsync: one remote, one root, one job at a time.
 //!
-//! A job is a set of dirty paths or the whole tree. It becomes normalised lists ([`list`]),
-//! argument vectors ([`argv`]), runs ([`rsync`]) and one [`Outcome`](common::message::Outcome).
+//! A job is a set of dirty paths or the whole tree. It becomes normalised lists (`list`),
+//! argument vectors (`argv`), runs (`rsync`) and one [`Outcome`](common::message::Outcome).
 //! The source tree is never written. What decides when and what to send is the supervisor.
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`job`] | one job from order to report |
-//! | [`root`] | the open root: its identity, what stands where below it |
-//! | [`list`] | dirty paths into lists, pure |
-//! | [`argv`] | argument vectors, pure |
-//! | [`rsync`], [`vital`], [`tail`] | one run: spawn, feed, watch, reap; signs of life; what it said |
-//! | [`outcome`] | the table of exit statuses |
-//! | [`walk`], [`listed`] | subtrees under a filter |
+//! | `job` | one job from order to report |
+//! | `root` | the open root: its identity, what stands where below it |
+//! | `list` | dirty paths into lists, pure |
+//! | `argv` | argument vectors, pure |
+//! | `rsync`, `session` | one run: spawn; feed, read, watch, reap |
+//! | `vital`, `tail` | its signs of life, what it said |
+//! | `outcome` | the table of exit statuses |
+//! | `walk`, `listed` | subtrees under a filter |
 #![forbid(unsafe_code)]
 
 mod argv;
@@ -22,6 +23,7 @@ mod listed;
 mod outcome;
 mod root;
 mod rsync;
+mod session;
 mod tail;
 mod vital;
 mod walk;
@@ -103,5 +105,56 @@ fn exit_of(failure: &Failure) -> Exit {
         Failure::Confine(_) => Exit::NoPermission,
         Failure::Channel(_) => Exit::OsError,
         Failure::Order(_) | Failure::OutOfTurn | Failure::Filter(_) | Failure::Report(_) => Exit::Software,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use common::event::RootId;
+    use common::message::{Deletions, Job, Outcome, Work};
+    use common::wire::{FrameReader, Received, report_socket};
+    use ipc_channel::ipc;
+    use std::os::fd::AsFd;
+
+    fn order(ticket: u64) -> SyncerOrder {
+        let root = RootId { device: 0, inode: 0 };
+        SyncerOrder::Sync { ticket, job: Job { root, deletions: Deletions::Travel, work: Work::Full } }
+    }
+
+    #[test]
+    fn each_order_is_answered_with_its_ticket() {
+        let (ours, theirs) = report_socket().unwrap();
+        let (sender, orders) = ipc::channel().unwrap();
+        for ticket in [77, 5] {
+            sender.send(order(ticket)).unwrap();
+        }
+        drop(sender);
+        let end = obey(&orders, &Uplink::new(theirs), argv::tests::slice(&["-a"]));
+        assert!(matches!(end, Err(Failure::Order(IpcError::Disconnected))), "{end:?}");
+        for wanted in [77, 5] {
+            let Received::Frame(report) = FrameReader::default().receive(ours.as_fd()) else { panic!() };
+            let SyncerReport::Done { ticket, outcome, status, .. } = report else { panic!("{report:?}") };
+            assert_eq!((ticket, outcome, status), (wanted, Outcome::RootGone, 0));
+        }
+    }
+
+    #[test]
+    fn a_second_configuration_is_refused() {
+        let (_ours, theirs) = report_socket().unwrap();
+        let (sender, orders) = ipc::channel().unwrap();
+        sender.send(SyncerOrder::Configure(Box::new(argv::tests::slice(&["-a"])))).unwrap();
+        let end = obey(&orders, &Uplink::new(theirs), argv::tests::slice(&["-a"]));
+        assert!(matches!(end, Err(Failure::OutOfTurn)), "{end:?}");
+    }
+
+    #[test]
+    fn without_a_supervisor() {
+        let (ours, theirs) = report_socket().unwrap();
+        drop(ours);
+        let (sender, orders) = ipc::channel().unwrap();
+        sender.send(order(1)).unwrap();
+        let end = obey(&orders, &Uplink::new(theirs), argv::tests::slice(&["-a"]));
+        assert!(matches!(end, Err(Failure::Report(SendError::Closed))), "{end:?}");
     }
 }

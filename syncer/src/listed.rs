@@ -11,7 +11,7 @@ use common::message::{Deletions, Outcome};
 use common::path::RelPath;
 
 use crate::argv::{self, Form};
-use crate::job::{Transfers, feed};
+use crate::job::{Transfers, feed, goes_on};
 use crate::list::Kind;
 use crate::rsync::Feed;
 use crate::walk::{Mounts, Walk};
@@ -23,7 +23,7 @@ const MAX_BYTES: usize = 32 << 20;
 
 impl Transfers<'_> {
     /// Brings `tops`, directories or the root, over; removes on the remote what is missing here.
-    pub(crate) fn listed(&mut self, form: Form, deletions: Deletions, tops: Vec<RelPath>) {
+    pub(crate) fn listed(&mut self, form: Form, deletions: Deletions, tops: &[RelPath]) {
         let form = match form {
             Form::Whole | Form::WholeListed => Form::WholeListed,
             Form::Deep | Form::Shallow => Form::Shallow,
@@ -31,36 +31,42 @@ impl Transfers<'_> {
         let slice = &self.worker.slice;
         let stay = argv::sets(&slice.rsync.params, "--one-file-system", Some(b'x'));
         let mounts = if stay { Mounts::Stay } else { Mounts::Enter };
-        let mut walk = Walk::new(self.root, &self.worker.filter, mounts, tops.clone());
-        self.transfer(&argv::argv(slice, form, deletions), &mut |buffer| walk.feed(buffer));
+        let mut walk = Walk::new(self.root, &self.worker.filter, mounts, tops);
+        let outcome = self.transfer(&argv::argv(slice, form, deletions), &mut |buffer| walk.feed(buffer));
         if walk.failures() > 0 {
-            let tail = format!("{} directories could not be read", walk.failures());
+            let tail = format!("{} directories or names could not be read", walk.failures());
             self.worst_of(Outcome::Partial, 0, tail);
         }
-        if deletions == Deletions::Travel && self.goes_on() {
-            self.remove(form, &tops);
+        // A full remote may need nothing but the room that removing makes.
+        if deletions == Deletions::Travel && (goes_on(outcome) || outcome == Outcome::NoSpace) {
+            self.remove(form, tops);
         }
     }
 
     fn remove(&mut self, form: Form, tops: &[RelPath]) {
-        let filter = &self.worker.filter;
+        let (slice, filter) = (&self.worker.slice, &self.worker.filter);
         let mut extra = Extra::default();
         let look = match form {
             Form::Whole | Form::WholeListed => Form::Whole,
             Form::Deep | Form::Shallow => Form::Deep,
         };
-        let argv = argv::look_argv(&self.worker.slice, look);
         let mut names = tops.iter().filter(|_| look == Form::Deep);
-        self.transfer_with(&argv, &mut |buffer| feed(&mut names, buffer), &mut |line| {
-            extra.push(line, filter)
-        });
-        if !self.goes_on() {
+        let outcome = self.transfer_with(
+            &argv::look_argv(slice, look),
+            &mut |buffer| feed(&mut names, buffer),
+            &mut |line| extra.push(line, filter),
+        );
+        if !goes_on(outcome) {
             return;
         }
         let (paths, complete) = extra.removable();
         let missing: Vec<RelPath> =
             paths.into_iter().filter(|path| self.root.kind(path.as_bytes()) == Kind::Missing).collect();
-        self.list(form, Deletions::Travel, missing.iter());
+        if !missing.is_empty() {
+            let mut paths = missing.iter();
+            let argv = argv::argv(slice, form, Deletions::Travel);
+            self.transfer(&argv, &mut |buffer| feed(&mut paths, buffer));
+        }
         if complete == Feed::More {
             self.worst_of(Outcome::Partial, 0, "more is to be removed than one run can hold".to_owned());
         }
@@ -119,16 +125,13 @@ fn unescape(name: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(name.len());
     let mut rest = name;
     while let [first, after @ ..] = rest {
-        match rest {
-            [b'\\', b'#', a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', after @ ..] => {
-                let digit = |byte: &u8| byte.saturating_sub(b'0');
-                bytes.push(digit(a) << 6 | digit(b) << 3 | digit(c));
-                rest = after;
-            }
-            _ => {
-                bytes.push(*first);
-                rest = after;
-            }
+        if let [b'\\', b'#', a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', after @ ..] = rest {
+            let digit = |byte: &u8| byte.saturating_sub(b'0');
+            bytes.push(digit(a) << 6 | digit(b) << 3 | digit(c));
+            rest = after;
+        } else {
+            bytes.push(*first);
+            rest = after;
         }
     }
     bytes

@@ -1,33 +1,24 @@
-//! One run of rsync: spawned without a shell in a process group of its own, fed its list,
-//! read, watched and always reaped.
+//! One run of rsync: what it is given, and how long it may take. It is spawned without a shell
+//! in a process group of its own; [`crate::session`] sees it through.
 //!
 //! rsync has a timeout of its own, which a hostile remote can defeat. So a run that neither
 //! moves bytes nor uses the CPU is killed, and so is one that lasts a day, or that was stopped.
 
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::confine;
 use common::message::BUSY_BEAT_SECS;
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{Signal, killpg};
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, send, socketpair};
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
-use nix::unistd::{Pid, read};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use nix::unistd::Pid;
 
 use crate::outcome::Ended;
-use crate::tail::{Lines, Stream};
-use crate::vital;
-
-/// How long what rsync started may keep its outputs open after rsync itself has ended.
-const GRACE: Duration = Duration::from_secs(1);
-/// Longest pause between two looks at an rsync that has closed its outputs.
-const LINGER: Duration = Duration::from_millis(50);
+use crate::session::{Output, Session};
+use crate::tail::Stream;
 
 /// Whether there is more of the list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +58,11 @@ impl<'a> Pulse<'a> {
             self.next = after(now, Duration::from_secs(BUSY_BEAT_SECS));
         }
         due
+    }
+
+    /// When the next one is due.
+    pub(crate) fn next(&self) -> Instant {
+        self.next
     }
 }
 
@@ -115,225 +111,12 @@ impl<'a> Run<'a> {
         let pid = Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?);
         let output = child.stdout.take().map(|pipe| Output::new(Stream::Output, pipe.into()));
         let errors = child.stderr.take().map(|pipe| Output::new(Stream::Errors, pipe.into()));
-        let now = Instant::now();
-        Ok(Session {
-            pid,
-            stdin: Some(ours),
-            outputs: output.into_iter().chain(errors).collect(),
-            pending: Vec::new(),
-            sent: 0,
-            fed: Feed::More,
-            ended: None,
-            linger: Duration::from_millis(1),
-            started: now,
-            progress: now,
-            signs: None,
-            run: self,
-        })
+        Ok(Session::new(self, pid, ours, output.into_iter().chain(errors).collect()))
     }
 }
 
-/// One of rsync's outputs, open.
-struct Output {
-    stream: Stream,
-    pipe: OwnedFd,
-    lines: Lines,
-}
-
-impl Output {
-    fn new(stream: Stream, pipe: OwnedFd) -> Output {
-        Output { stream, pipe, lines: Lines::default() }
-    }
-}
-
-/// A running rsync.
-struct Session<'a> {
-    run: Run<'a>,
-    pid: Pid,
-    /// `None` once the list is complete, or rsync wants no more of it.
-    stdin: Option<OwnedFd>,
-    outputs: Vec<Output>,
-    pending: Vec<u8>,
-    sent: usize,
-    fed: Feed,
-    /// When rsync was first seen to have ended; it is not reaped yet.
-    ended: Option<Instant>,
-    linger: Duration,
-    started: Instant,
-    progress: Instant,
-    signs: Option<vital::Signs>,
-}
-
-impl Session<'_> {
-    fn drive(&mut self, pulse: &mut Pulse<'_>) -> Ended {
-        loop {
-            let now = Instant::now();
-            let due = pulse.tick(now);
-            if due || self.outputs.is_empty() {
-                match self.look(now) {
-                    Ok(()) => {}
-                    Err(ended) => return self.kill(ended),
-                }
-            }
-            if self.ended.is_some_and(|at| self.outputs.is_empty() || now >= after(at, GRACE)) {
-                return self.reap();
-            }
-            if due && let Some(ended) = self.overdue(now) {
-                return self.kill(ended);
-            }
-            self.refill();
-            let wait = self.wait(now, pulse.next);
-            self.exchange(wait);
-        }
-    }
-
-    /// Whether rsync still runs, without reaping it: its process group stays ours to kill.
-    fn look(&mut self, now: Instant) -> Result<(), Ended> {
-        let flags =
-            WaitPidFlag::WEXITED | WaitPidFlag::WSTOPPED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-        match waitid(Id::Pid(self.pid), flags) {
-            Ok(WaitStatus::Stopped(..)) => Err(Ended::Stopped),
-            Ok(WaitStatus::Exited(..) | WaitStatus::Signaled(..)) => {
-                self.ended.get_or_insert(now);
-                Ok(())
-            }
-            Ok(_) | Err(Errno::EINTR) => Ok(()),
-            Err(error) => Err(Ended::Failed(error.into())),
-        }
-    }
-
-    fn overdue(&mut self, now: Instant) -> Option<Ended> {
-        let signs = vital::signs(self.pid);
-        // Signs that cannot be read prove nothing: then only the whole time counts.
-        if signs.is_none() || signs != self.signs {
-            self.progress = now;
-            self.signs = signs;
-        }
-        let stuck = now.duration_since(self.progress) > self.run.limits.no_progress;
-        let long = now.duration_since(self.started) > self.run.limits.total;
-        (stuck || long).then_some(Ended::TimedOut)
-    }
-
-    /// Gets the next part of the list when the last one is on its way.
-    fn refill(&mut self) {
-        if self.outputs.is_empty() {
-            // It reads nothing any more.
-            self.stdin = None;
-        }
-        if self.stdin.is_none() || self.sent < self.pending.len() {
-            return;
-        }
-        self.pending.clear();
-        self.sent = 0;
-        if self.fed == Feed::More {
-            self.fed = (self.run.feed)(&mut self.pending);
-        }
-        if self.fed == Feed::End && self.pending.is_empty() {
-            self.stdin = None;
-        }
-    }
-
-    fn wait(&mut self, now: Instant, beat: Instant) -> Duration {
-        if self.outputs.is_empty() {
-            let step = self.linger;
-            self.linger = self.linger.saturating_mul(2).min(LINGER);
-            return step;
-        }
-        if self.stdin.is_some() && self.pending.is_empty() {
-            return Duration::ZERO;
-        }
-        let until = self.ended.map_or(beat, |at| beat.min(after(at, GRACE)));
-        // Rounded up, so that what is waited for has come.
-        until.saturating_duration_since(now).saturating_add(Duration::from_millis(1))
-    }
-
-    /// Waits for rsync to read or write, then does its part.
-    fn exchange(&mut self, wait: Duration) {
-        let mut fds: Vec<PollFd<'_>> =
-            self.outputs.iter().map(|output| PollFd::new(output.pipe.as_fd(), PollFlags::POLLIN)).collect();
-        let stdin = self.stdin.as_ref().filter(|_| self.sent < self.pending.len());
-        fds.extend(stdin.map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLOUT)));
-        if poll(&mut fds, PollTimeout::try_from(wait).unwrap_or(PollTimeout::MAX)).is_err() {
-            return;
-        }
-        let ready: Vec<bool> = fds.iter().map(|fd| fd.any().unwrap_or(true)).collect();
-        let of_outputs = self.outputs.len();
-        if ready.get(of_outputs) == Some(&true) {
-            self.write();
-        }
-        let line = &mut *self.run.line;
-        let mut ready = ready.into_iter();
-        self.outputs.retain_mut(|output| !ready.next().unwrap_or(false) || output.read(line));
-    }
-
-    fn write(&mut self) {
-        let Some(socket) = &self.stdin else { return };
-        let rest = self.pending.get(self.sent..).unwrap_or_default();
-        let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
-        match send(socket.as_raw_fd(), rest, flags) {
-            Ok(length) => {
-                self.sent = self.sent.saturating_add(length);
-                self.progress = Instant::now();
-            }
-            Err(Errno::EAGAIN | Errno::EINTR) => {}
-            // Not an error of its own: rsync's exit status tells.
-            Err(_) => self.stdin = None,
-        }
-    }
-
-    fn kill(&mut self, ended: Ended) -> Ended {
-        // How it ends now is our doing and says nothing.
-        let _ = self.end_group();
-        ended
-    }
-
-    /// Takes the exit status, once nothing of the process group is left.
-    fn reap(&mut self) -> Ended {
-        match self.end_group() {
-            Ok(WaitStatus::Exited(_, status)) => Ended::Exited(status),
-            Ok(WaitStatus::Signaled(_, signal, _)) => Ended::Signalled(signal as i32),
-            Ok(_) => Ended::Signalled(0),
-            Err(error) => Ended::Failed(error.into()),
-        }
-    }
-
-    fn end_group(&mut self) -> nix::Result<WaitStatus> {
-        // Not reaped yet, so the number cannot have become that of another group.
-        let _ = killpg(self.pid, Signal::SIGKILL);
-        // What is still open is held by somebody who left the group: not waited for.
-        for mut output in self.outputs.drain(..) {
-            output.lines.finish(&mut |text| (self.run.line)(output.stream, text));
-        }
-        loop {
-            match waitpid(self.pid, None) {
-                Err(Errno::EINTR) => {}
-                result => return result,
-            }
-        }
-    }
-}
-
-impl Output {
-    /// Reads what is there. False at the end.
-    fn read(&mut self, line: &mut dyn FnMut(Stream, &[u8])) -> bool {
-        let mut buffer = [0; 16 << 10];
-        let stream = self.stream;
-        let mut sink = |text: &[u8]| line(stream, text);
-        match read(&self.pipe, &mut buffer) {
-            Ok(length) if length > 0 => {
-                self.lines.push(buffer.get(..length).unwrap_or_default(), &mut sink);
-                true
-            }
-            Err(Errno::EINTR | Errno::EAGAIN) => true,
-            Ok(_) | Err(_) => {
-                self.lines.finish(&mut sink);
-                false
-            }
-        }
-    }
-}
-
-fn after(start: Instant, time: Duration) -> Instant {
+/// A moment that far ahead.
+pub(crate) fn after(start: Instant, time: Duration) -> Instant {
     start.checked_add(time).unwrap_or(start)
 }
 
@@ -341,8 +124,9 @@ fn after(start: Instant, time: Duration) -> Instant {
 mod tests {
     use super::*;
     use std::fs::File;
+    use std::os::fd::AsFd;
 
-    const SHORT: Limits = Limits { no_progress: Duration::from_secs(1), total: Duration::from_secs(60) };
+    const SHORT: Limits = Limits { no_progress: Duration::from_secs(1), total: Duration::from_mins(1) };
 
     struct Seen {
         ended: Ended,
@@ -399,7 +183,7 @@ mod tests {
     #[test]
     fn a_list_that_nobody_reads() {
         let mut endless = |buffer: &mut Vec<u8>| {
-            buffer.extend_from_slice(&[b'x'; 30_000]);
+            buffer.extend_from_slice(&[b'x'; 10_000]);
             Feed::More
         };
         let seen = shell("exec <&-; echo enough; exit 5", SHORT, &mut endless);
@@ -423,7 +207,7 @@ mod tests {
 
     #[test]
     fn busy_but_too_long() {
-        let limits = Limits { no_progress: Duration::from_secs(60), total: Duration::from_secs(1) };
+        let limits = Limits { no_progress: Duration::from_mins(1), total: Duration::from_secs(1) };
         let seen = shell("while :; do :; done", limits, &mut nothing);
         assert!(matches!(seen.ended, Ended::TimedOut));
     }

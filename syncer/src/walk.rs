@@ -41,13 +41,8 @@ pub(crate) struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     /// Walks `tops`, of which none lies below another.
-    pub(crate) fn new(
-        root: &'a Root,
-        filter: &'a Filter,
-        mounts: Mounts,
-        mut tops: Vec<RelPath>,
-    ) -> Walk<'a> {
-        tops.reverse();
+    pub(crate) fn new(root: &'a Root, filter: &'a Filter, mounts: Mounts, tops: &[RelPath]) -> Walk<'a> {
+        let tops = tops.iter().rev().cloned().collect();
         Walk { root, filter, mounts, tops, pending: Vec::new(), open: None, device: None, failures: 0 }
     }
 
@@ -150,8 +145,8 @@ mod tests {
         let meta = fs::metadata(root).unwrap();
         let root = Root::open(root.as_os_str(), RootId { device: meta.dev(), inode: meta.ino() }).unwrap();
         let filter = Filter::new(&[FilterExpression(expression.into())]).unwrap();
-        let tops = tops.iter().map(|top| RelPath::new(*top).unwrap()).collect();
-        let mut walk = Walk::new(&root, &filter, Mounts::Stay, tops);
+        let tops: Vec<_> = tops.iter().map(|top| RelPath::new(*top).unwrap()).collect();
+        let mut walk = Walk::new(&root, &filter, Mounts::Stay, &tops);
         let mut buffer = Vec::new();
         while walk.feed(&mut buffer) == Feed::More {}
         assert_eq!(walk.failures(), 0);

@@ -17,16 +17,18 @@ pub(crate) struct Limbo {
     by_cookie: HashMap<u32, NodeId>,
     /// In the order of their deadlines.
     deadlines: VecDeque<(Instant, u32)>,
-    /// Names that a rename took from another directory: when two directories trade names, the
-    /// next rename from there speaks of the one that was displaced.
-    displaced: VecDeque<(Instant, NodeId, Box<[u8]>)>,
+    /// Where directories came to a moment ago: when two trade names, the kernel says that one
+    /// comes to a name before it says that the other leaves it.
+    arrivals: VecDeque<(Instant, NodeId, Box<[u8]>)>,
 }
 
 impl Limbo {
-    /// `node` lost its name in the rename `cookie`.
-    pub(crate) fn put(&mut self, cookie: u32, node: NodeId, now: Instant) {
-        self.by_cookie.insert(cookie, node);
+    /// `node` lost its name in the rename `cookie`. Returns another that did: one directory
+    /// that was known under two names.
+    #[must_use]
+    pub(crate) fn put(&mut self, cookie: u32, node: NodeId, now: Instant) -> Option<NodeId> {
         self.deadlines.push_back((now + PATIENCE, cookie));
+        self.by_cookie.insert(cookie, node)
     }
 
     /// The directory that the rename `cookie` gives its new name.
@@ -34,22 +36,20 @@ impl Limbo {
         self.by_cookie.remove(&cookie)
     }
 
-    /// A rename put another directory in the place of `name` in `parent`.
-    pub(crate) fn displace(&mut self, parent: NodeId, name: &[u8], now: Instant) {
-        self.displaced.push_back((now + PATIENCE, parent, name.into()));
+    /// A rename brought a directory to `name` in `parent`.
+    pub(crate) fn arrived(&mut self, parent: NodeId, name: &[u8], now: Instant) {
+        self.arrivals.push_back((now + PATIENCE, parent, name.into()));
     }
 
     /// Whether that happened a moment ago; asked once.
-    pub(crate) fn was_displaced(&mut self, parent: NodeId, name: &[u8]) -> bool {
-        let found = self.displaced.iter().position(|(_, p, n)| *p == parent && **n == *name);
-        found.is_some_and(|index| self.displaced.remove(index).is_some())
+    pub(crate) fn just_arrived(&mut self, parent: NodeId, name: &[u8]) -> bool {
+        let found = self.arrivals.iter().rposition(|(_, p, n)| *p == parent && **n == *name);
+        found.is_some_and(|index| self.arrivals.remove(index).is_some())
     }
 
     /// The next directory whose new name did not come in time.
     pub(crate) fn expired(&mut self, now: Instant) -> Option<NodeId> {
-        while self.displaced.front().is_some_and(|(deadline, ..)| *deadline <= now) {
-            self.displaced.pop_front();
-        }
+        while self.arrivals.pop_front_if(|(deadline, ..)| *deadline <= now).is_some() {}
         while let Some((_, cookie)) = self.deadlines.pop_front_if(|(deadline, _)| *deadline <= now) {
             if let Some(node) = self.by_cookie.remove(&cookie) {
                 return Some(node);
@@ -73,8 +73,9 @@ mod tests {
     fn what_is_not_taken_in_time_expires() {
         let (mut limbo, mut tree, now) = (Limbo::default(), Tree::new(), Instant::now());
         let [a, b] = [b"a", b"b"].map(|name| tree.ensure(tree.root(), name).unwrap());
-        limbo.put(1, a, now);
-        limbo.put(2, b, now);
+        assert_eq!(limbo.put(1, b, now), None);
+        assert_eq!(limbo.put(1, a, now), Some(b));
+        assert_eq!(limbo.put(2, b, now), None);
         assert_eq!(limbo.take(2), Some(b));
         assert_eq!(limbo.take(2), None);
         assert_eq!(limbo.expired(now), None);

@@ -198,21 +198,16 @@ impl Live {
                 _ => RootLoss::Missing,
             });
         }
-        if mask & bits::IGNORED != 0 {
-            self.kernel.forget(wd);
-        }
-        if mask & bits::MOVE_SELF != 0 {
+        if mask & bits::IGNORED == 0 {
             return Ok(());
         }
+        self.kernel.forget(wd);
         for &node in nodes {
-            if mask & bits::UNMOUNT != 0
-                && let Some((parent, name)) = self.tree.place(node)
-            {
-                // The directory that the mount had covered. What was mounted is not gone for
-                // good, so that nothing is said.
-                self.scan.push(Work::Look(parent, name, None));
-            }
-            self.drop_node(node);
+            // Not dropped: this may be old news of another directory that had this name. If it
+            // is gone, its parent says so, or the scan finds out; if it was unmounted, the
+            // directory below is there to be watched.
+            self.tree.clear_wd(node);
+            self.scan.push(Work::Read(node, Voice::Quiet));
         }
         Ok(())
     }
@@ -261,8 +256,8 @@ impl Live {
         let moved = self.limbo.take(cookie).filter(|&node| self.tree.is_live(node));
         if let Some(stale) = self.tree.child(parent, name) {
             self.drop_node(stale);
-            self.limbo.displace(parent, name, now);
         }
+        self.limbo.arrived(parent, name, now);
         let node = if let Some(node) = moved {
             self.tree.attach(node, parent, name);
             Some(node)
@@ -280,12 +275,14 @@ impl Live {
     fn left(&mut self, parent: NodeId, name: &[u8], cookie: u32, now: Instant) {
         if let Some(node) = self.tree.child(parent, name) {
             self.tree.detach(node);
-            self.limbo.put(cookie, node, now);
+            if let Some(twin) = self.limbo.put(cookie, node, now) {
+                self.drop_node(twin);
+            }
         }
-        if self.limbo.was_displaced(parent, name) {
-            // Two directories may be trading names; then the one that is here now was the
-            // displaced one's, and is not known.
-            self.scan.push(Work::Look(parent, name.into(), Some(Then::Deep)));
+        if self.limbo.just_arrived(parent, name) {
+            // Two directories may be trading names: then it was the other one that left, and
+            // the one that came is still here.
+            self.scan.push(Work::Look(parent, name.into()));
         }
     }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use common::event::TreeId;
 use common::log::Shown;
-use common::message::{RootLoss, WatchTree, WatcherReport};
+use common::message::{IDLE_BEAT_SECS, RootLoss, WatchTree, WatcherReport};
 
 use crate::kernel::Kernel;
 use crate::live::{Live, Rules};
@@ -21,8 +21,9 @@ use crate::outbox::Outbox;
 /// How often a lost root is looked for.
 const LOOK_PAUSE: Duration = Duration::from_secs(1);
 /// How often it is checked that the root's path still leads to the root: a mount over it, or a
-/// rename above it, sends no event.
-const CHECK_PAUSE: Duration = Duration::from_mins(1);
+/// rename above it, sends no event. Wakes nobody for it: an idle watcher looks whenever it
+/// wakes for its sign of life, which is a little later than this.
+const CHECK_PAUSE: Duration = Duration::from_secs(IDLE_BEAT_SECS - 1);
 
 /// One configured root.
 pub(crate) struct Root {
@@ -100,9 +101,11 @@ impl Root {
     }
 
     /// When something is due next.
-    pub(crate) fn deadline(&self) -> Instant {
-        let due = self.live().and_then(Live::deadline);
-        due.map_or(self.next_look, |due| due.min(self.next_look))
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        match &self.state {
+            State::Lost => Some(self.next_look),
+            State::Live(live) => live.deadline(),
+        }
     }
 
     /// What to poll.

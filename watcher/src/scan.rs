@@ -63,7 +63,7 @@ pub(crate) enum Work {
     /// Watch this directory and read it.
     Read(NodeId, Voice),
     /// A directory may be here that no event speaks of.
-    Look(NodeId, Box<[u8]>, Option<Then>),
+    Look(NodeId, Box<[u8]>),
     /// All of this directory is done.
     Done(NodeId, Then),
     /// Read the whole tree again: events were lost.
@@ -149,7 +149,7 @@ impl Live {
         } else {
             match self.scan.stack.pop() {
                 Some(Work::Read(node, voice)) => self.begin(node, voice, out)?,
-                Some(Work::Look(parent, name, then)) => self.look(parent, &name, then)?,
+                Some(Work::Look(parent, name)) => self.look(parent, &name)?,
                 Some(Work::Done(node, then)) => self.done(node, then, out),
                 Some(Work::Repair) => self.repair(),
                 None => {}
@@ -294,7 +294,7 @@ impl Live {
     }
 
     /// Looks whether a directory that no event speaks of is where one was.
-    fn look(&mut self, parent: NodeId, name: &[u8], then: Option<Then>) -> Result<(), RootLoss> {
+    fn look(&mut self, parent: NodeId, name: &[u8]) -> Result<(), RootLoss> {
         let Some(path) = self.tree.path(parent).and_then(|dir| dir.join(name).ok()) else { return Ok(()) };
         if self.rules.filter.excludes(&path, EntryKind::Directory)
             || self.tree.child(parent, name).is_some()
@@ -303,9 +303,7 @@ impl Live {
             return Ok(());
         }
         if let Some(node) = self.tree.ensure(parent, name) {
-            if let Some(then) = then {
-                self.scan.push(Work::Done(node, then));
-            }
+            self.scan.push(Work::Done(node, Then::Deep));
             self.scan.push(Work::Read(node, Voice::Quiet));
         }
         Ok(())

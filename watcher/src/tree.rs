@@ -118,12 +118,6 @@ impl Tree {
         found.any(|&index| self.arena.get(index).is_some_and(|node| node.wd == Some(wd)))
     }
 
-    /// The directory that holds `node`, and its name there.
-    pub(crate) fn place(&self, node: NodeId) -> Option<(NodeId, Box<[u8]>)> {
-        let node = self.arena.get(self.arena.index(node)?)?;
-        (node.parent != NONE).then(|| (self.arena.id(node.parent), node.name.clone()))
-    }
-
     /// The watch of `node`.
     #[cfg(test)]
     pub(crate) fn wd(&self, node: NodeId) -> Option<i32> {
@@ -151,6 +145,13 @@ impl Tree {
             hasher.hash_one(arena.get(i).and_then(|node| node.wd).unwrap_or_default())
         });
         freed
+    }
+
+    /// The kernel ended the watch of `node`.
+    pub(crate) fn clear_wd(&mut self, node: NodeId) {
+        if let Some(index) = self.arena.index(node) {
+            self.forget_wd(index);
+        }
     }
 
     /// Takes `node` with all below it out of the tree, watches kept, until [`Tree::attach`] or

@@ -96,9 +96,10 @@ impl Watcher {
 
     fn wait(&mut self, longest: Duration) -> Result<(), Gone> {
         let work = self.roots.iter().any(Root::is_busy);
-        let deadline = self.roots.iter().map(Root::deadline).chain([self.next_beat()]).min();
-        let until = deadline.map_or(longest, |at| at.saturating_duration_since(Instant::now()));
-        let timeout = if work { Duration::ZERO } else { longest.min(until) };
+        let now = Instant::now();
+        let deadline = self.roots.iter().filter_map(Root::deadline).fold(self.next_beat(now), Instant::min);
+        let timeout =
+            if work { Duration::ZERO } else { longest.min(deadline.saturating_duration_since(now)) };
         // Rounded up: waking a moment early would mean to wake twice.
         let timeout = PollTimeout::try_from(timeout.as_micros().div_ceil(1000)).unwrap_or(PollTimeout::MAX);
         let wanted = if self.is_waiting() { PollFlags::POLLOUT } else { PollFlags::empty() };
@@ -131,9 +132,9 @@ impl Watcher {
         Ok(())
     }
 
-    /// When a sign of life is due, if nothing changes.
-    fn next_beat(&self) -> Instant {
-        let Some(last) = self.beat_at else { return Instant::now() };
+    /// When a sign of life is due, if nothing changes; the first one at once.
+    fn next_beat(&self, now: Instant) -> Instant {
+        let Some(last) = self.beat_at else { return now };
         match self.busy_since {
             Some(since) => last.max(since) + Duration::from_secs(BUSY_BEAT_SECS),
             None => last + Duration::from_secs(IDLE_BEAT_SECS),
@@ -145,7 +146,7 @@ impl Watcher {
         self.busy_since = if busy { self.busy_since.or(Some(now)) } else { None };
         // What lasts less than a beat is not spoken of.
         let over = self.said_busy && !busy;
-        if !over && self.next_beat() > now {
+        if !over && self.next_beat(now) > now {
             return Ok(());
         }
         (self.beat_at, self.said_busy) = (Some(now), busy);

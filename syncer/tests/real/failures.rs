@@ -135,18 +135,6 @@ fn a_full_remote() {
 }
 
 #[test]
-fn no_right_to_write_there() {
-    if nix::unistd::geteuid().is_root() {
-        eprintln!("skipped: root may write everywhere");
-        return;
-    }
-    let mirror = Mirror::start();
-    mirror.write("a");
-    fs::set_permissions(&mirror.replica, fs::Permissions::from_mode(0o555)).unwrap();
-    assert_eq!(mirror.run(batch(&[("a", Touched)])).outcome, Outcome::Partial);
-}
-
-#[test]
 fn parameters_and_programs_that_do_not_work() {
     let mut mirror = Mirror::start();
     mirror.write("a");

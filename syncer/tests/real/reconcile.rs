@@ -40,9 +40,16 @@ fn same_size_in_the_same_second() {
 
 #[test]
 fn parameters_that_are_no_archive() {
-    for params in
-        ["-tuz", "-avz --bwlimit=500", "-artuz -R", "-t", "-a --timeout=5 --delete-delay", "-rlptgoDq"]
-    {
+    for params in [
+        "-tuz",
+        "-avz --bwlimit=500",
+        "-artuz -R",
+        "-t",
+        "-a --timeout=5 --delete-delay",
+        "-rlptgoDq",
+        "-a --no-R",
+        "-a --no-implied-dirs --no-force --no-from0",
+    ] {
         let mut mirror = Mirror::start();
         mirror.slice.rsync.params = params.split(' ').map(Into::into).collect();
         mirror.write("d/a");
@@ -169,6 +176,52 @@ fn removed_directory_that_is_there_again() {
     mirror.equal_after(&[("d", RemovedDir)]);
 }
 
+/// The directory comes back between our look at it and rsync's: a shallow entry would leave
+/// what the old one held.
+#[test]
+fn removed_directory_that_comes_back_while_rsync_starts() {
+    for listed in [&[("d", RemovedDir)][..], &[("d/old/1", Removed)]] {
+        let mut mirror = Mirror::with(&["d/old/1", "keep"]);
+        mirror.remove("d");
+        mirror.slice.rsync_program = "/bin/sh".into();
+        let script = "mkdir -p d; echo x > d/new; exec rsync \"$0\" \"$@\"";
+        mirror.slice.rsync.params = ["-c", script, "-artz"].map(Into::into).into();
+        mirror.batch(listed);
+        assert_eq!(mirror.replica_names(), ["d/", "d/new", "keep"]);
+    }
+}
+
+#[test]
+fn over_ssh() {
+    let mut mirror = Mirror::start();
+    // In place of ssh: drops its own arguments and runs the rest here.
+    let stub = mirror.directory.path().join("my ssh");
+    let script = "#!/bin/sh\n[ \"$1 $2\" = \"-o BatchMode=yes\" ] || exit 255\nwhile [ \"$1\" != rsync ]; do shift; done\nexec \"$@\"\n";
+    // Written by a child: were the file open for writing here, a parallel fork could hold on to it.
+    let written = std::process::Command::new("/bin/sh")
+        .args(["-c", "printf '%s' \"$1\" > \"$0\" && chmod 755 \"$0\""])
+        .arg(&stub)
+        .arg(script)
+        .status();
+    assert!(written.unwrap().success());
+    mirror.slice.rsync.ssh = true;
+    mirror.slice.ssh_program = Some(stub.into());
+    mirror.slice.remote.module = mirror.replica.clone().into();
+    mirror.write_there("d/extra");
+    mirror.write_there("gone");
+    mirror.write("d/a");
+    mirror.write("#b");
+    mirror.equal_after(&[("d", Deep), ("gone", Removed), ("#b", Touched)]);
+    mirror.slice.filter = crate::mirror::expressions(&["kept"]);
+    mirror.write_there("kept");
+    mirror.write_there("extra");
+    assert_eq!(mirror.run(Work::Full).outcome, Outcome::Done);
+    assert_eq!(mirror.replica_names(), ["#b", "d/", "d/a", "kept"]);
+    mirror.slice.ssh_program = Some("/bin/false".into());
+    let end = mirror.run(batch(&[("#b", Touched)]));
+    assert_eq!(end.outcome, Outcome::Unreachable, "{end:?}");
+}
+
 #[test]
 fn remote_extras_stay_beside_what_is_listed() {
     let mirror = Mirror::with(&["d/a"]);
@@ -285,7 +338,7 @@ fn deep_root_is_a_full_sync() {
 fn an_older_file_arrives_too() {
     let mirror = Mirror::with(&["a"]);
     mirror.write("b");
-    let old = SystemTime::now() - Duration::from_secs(3600);
+    let old = SystemTime::now() - Duration::from_hours(1);
     fs::File::options().write(true).open(mirror.source.join("b")).unwrap().set_modified(old).unwrap();
     fs::rename(mirror.source.join("b"), mirror.source.join("a")).unwrap();
     mirror.equal_after(&[("b", Removed), ("a", Touched)]);
@@ -296,7 +349,7 @@ fn an_older_file_arrives_too() {
 fn update_keeps_what_is_newer_there() {
     let mut mirror = Mirror::with(&["a"]);
     mirror.slice.rsync.params = vec!["-artuz".into()];
-    let old = SystemTime::now() - Duration::from_secs(3600);
+    let old = SystemTime::now() - Duration::from_hours(1);
     fs::write(mirror.source.join("a"), "older").unwrap();
     fs::File::options().write(true).open(mirror.source.join("a")).unwrap().set_modified(old).unwrap();
     mirror.batch(&[("a", Touched)]);
@@ -307,7 +360,7 @@ fn update_keeps_what_is_newer_there() {
 fn many_paths() {
     let mirror = Mirror::start();
     let paths: Vec<_> =
-        (0..3000).map(|i| RelPath::new(format!("d{}/{}{i}", i % 7, "n".repeat(60))).unwrap()).collect();
+        (0..1500).map(|i| RelPath::new(format!("d{}/{}{i}", i % 7, "n".repeat(60))).unwrap()).collect();
     for path in &paths {
         mirror.write(OsStr::from_bytes(path.as_bytes()));
     }

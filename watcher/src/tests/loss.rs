@@ -1,12 +1,14 @@
 //! What is lost, said and made up for: the root, events, watches, room in the socket.
 
 use std::fs;
-use std::time::Instant;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
 
 use common::config::Switches;
 use common::event::{Dirt, TreeId};
 use common::message::{LossCause, RootLoss, WatcherReport};
 use common::path::RelPath;
+use common::wire::Received;
 
 use super::{Bench, changes};
 use crate::outbox::Outbox;
@@ -135,10 +137,10 @@ fn a_supervisor_that_does_not_read() {
         for number in 0..3000 {
             bench.write(format!("{number:0100}"));
             if number % 500 == 0 {
-                bench.watcher.turn(std::time::Duration::ZERO).unwrap();
+                bench.watcher.turn(Duration::ZERO).unwrap();
             }
         }
-        assert!(bench.watcher.turn(std::time::Duration::ZERO).is_ok(), "{round}");
+        assert!(bench.watcher.turn(Duration::ZERO).is_ok(), "{round}");
     }
     // Every path, and the later rounds have merged with what waited.
     let all = |seen: &[WatcherReport]| {
@@ -153,7 +155,23 @@ fn a_supervisor_that_does_not_read() {
 fn the_watcher_ends_with_the_supervisor() {
     let Bench { temp: _temp, mut watcher, socket, .. } = Bench::watching(Switches::default());
     drop(socket);
-    assert!(watcher.turn(std::time::Duration::MAX).is_err());
+    assert!(watcher.turn(Duration::MAX).is_err());
+}
+
+#[test]
+fn signs_of_life() {
+    let mut bench = Bench::of(&["root"], Switches::default(), &[]);
+    bench.mkdir("a/b");
+    bench.watcher.turn(Duration::ZERO).unwrap();
+    let Received::Frame(first) = bench.reader.receive::<WatcherReport>(bench.socket.as_fd()) else {
+        panic!()
+    };
+    assert!(is_watching(&first) || matches!(first, WatcherReport::Beat { .. }), "{first:?}");
+    bench.settle("s");
+    // Nothing to do: it sleeps for as long as it may.
+    let (start, longest) = (Instant::now(), Duration::from_millis(100));
+    bench.watcher.turn(longest).unwrap();
+    assert!(start.elapsed() >= longest);
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod events;
 mod links;
 mod loss;
 mod model;
+mod perf;
 mod races;
 
 use std::ffi::OsStr;
