@@ -5,6 +5,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::path::RelPath;
 
+/// inotify's bit for a name that appeared.
+pub const IN_CREATE: u32 = 0x100;
+/// inotify's bit for an event that concerns a directory.
+pub const IN_ISDIR: u32 = 0x4000_0000;
+
 /// Which watched root a message speaks of: its place in the config, counted from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct TreeId(pub u16);
@@ -47,7 +52,7 @@ impl Dirt {
             (RemovedDir, Touched | Sweep) => Deep,
             (RemovedDir, Removed | RemovedDir) | (Touched | Removed, RemovedDir) => RemovedDir,
             // Below an unseen directory more may differ than this one name.
-            (Sweep, RemovedDir) | (Sweep, Removed) => Deep,
+            (Sweep, RemovedDir | Removed) => Deep,
             (Sweep, Touched | Sweep) | (Touched | Removed, Sweep) => Sweep,
             (Touched | Removed, Touched) => Touched,
             (Touched | Removed, Removed) => Removed,

@@ -6,6 +6,8 @@
 //! of these forms are tried at any moment, so that one expression has one meaning
 //! (`docs/migrating-from-sersync.md`).
 
+use std::fmt::Write;
+
 use regex::bytes::{RegexSet, RegexSetBuilder};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -108,7 +110,8 @@ fn whole(expression: &[u8]) -> String {
     for chunk in expression.utf8_chunks() {
         text.push_str(chunk.valid());
         for byte in chunk.invalid() {
-            text.push_str(&format!(r"\x{byte:02X}"));
+            // Writing to a String cannot fail.
+            let _ = write!(text, r"\x{byte:02X}");
         }
     }
     text.push_str(r")\z");

@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 use common::config::PluginName;
+use common::log::Shown;
 
 /// Workers when `-n` is not given, or is 0 or no number, as ever.
 pub const DEFAULT_WORKERS: usize = 10;
@@ -123,7 +124,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, clap::
     let mut warnings: Vec<String> = typed
         .words
         .iter()
-        .map(|word| format!("command line: {word:?} is ignored; it belongs to no option"))
+        .map(|word| format!("command line: \"{}\" is ignored; it belongs to no option", Shown(word)))
         .collect();
     let workers = workers(typed.workers.as_deref(), &mut warnings)?;
     let detach = match (typed.daemon, typed.detached) {

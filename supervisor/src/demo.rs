@@ -35,6 +35,9 @@ pub fn run() -> Exit {
     }
 }
 
+/// A change: what it is, how it is made, and how one sees that it arrived.
+type Step<'a> = (&'a str, &'a dyn Fn(&Path) -> io::Result<()>, &'a dyn Fn(&Path) -> bool);
+
 /// A process that ends with its owner.
 struct Owned(Child);
 
@@ -92,7 +95,7 @@ impl Demo {
             let page = format!("pages/page-{round}.html");
             let renamed = format!("pages/renamed-{round}.html");
             let album = format!("album-{round}");
-            let steps: [(&str, &dyn Fn(&Path) -> io::Result<()>, &dyn Fn(&Path) -> bool); 5] = [
+            let steps: [Step<'_>; 5] = [
                 ("a new file", &|source| fs::write(source.join(&page), "one\n"), &|replica| {
                     has(replica, &page, "one\n")
                 }),

@@ -195,7 +195,9 @@ impl EventLoop {
         if let (Role::Syncer(id, _), Work::Full, true) = (role, &job.work, self.full_sync) {
             let confinement = self.uids.of(role);
             let slice = confinement.and_then(|confinement| self.plan.sync_slice(id, confinement));
-            slice.iter().for_each(|slice| say_full_sync(slice, job.deletions));
+            if let Some(slice) = slice {
+                say_full_sync(&slice, job.deletions);
+            }
         }
         let ticket = self.next_ticket();
         let Some(child) = self.children.values_mut().find(|child| child.role == role) else { return };
@@ -233,7 +235,7 @@ impl EventLoop {
             match waitpid(None, Some(flags)) {
                 Ok(WaitStatus::Exited(pid, code)) => self.buried(pid, format!("exit status {code}")),
                 Ok(WaitStatus::Signaled(pid, signal, _)) => {
-                    self.buried(pid, format!("signal {}", signal.as_str()))
+                    self.buried(pid, format!("signal {}", signal.as_str()));
                 }
                 Ok(WaitStatus::Stopped(pid, _)) => {
                     if let Some(child) = self.children.get(&pid.as_raw()) {
@@ -340,7 +342,7 @@ impl EventLoop {
             }
             WatcherReport::Changes(tree, changes) => self.tell(Input::Changes(known(tree)?, changes)),
             WatcherReport::Rescan { tree, path, cause } => {
-                self.tell(Input::Rescan(known(tree)?, path, cause))
+                self.tell(Input::Rescan(known(tree)?, path, cause));
             }
             WatcherReport::RootLost { tree, cause } => self.tell(Input::RootLost(known(tree)?, cause)),
             WatcherReport::WatchLimit { tree, unwatched, needed } => {

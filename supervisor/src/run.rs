@@ -163,7 +163,7 @@ fn detach(settings: &Settings, args: &[OsString]) -> Exit {
         Ok(Exit::from_code(code))
     };
     started().unwrap_or_else(|error| {
-        complain(&format!("cannot detach {:?}: {error}", settings.config));
+        complain(&format!("cannot detach with {}: {error}", Shown(&settings.config)));
         Exit::OsError
     })
 }

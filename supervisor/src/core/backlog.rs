@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::time::Duration;
 
-use common::event::{Change, Dirt};
+use common::event::{Change, Dirt, IN_CREATE};
 use common::path::RelPath;
 
 /// Most paths that wait for one remote.
@@ -17,6 +17,9 @@ pub const MAX_PATHS: usize = 200_000;
 /// How long the removal of a file is held: editors remove a file before they write it anew,
 /// and the live copy must not vanish meanwhile.
 pub const HOLD: Duration = Duration::from_millis(250);
+/// How long a file that was just created waits: it is about to be written, and is sent at
+/// once when it is closed. Symlinks, fifos and hard links never are.
+pub const SETTLE: Duration = Duration::from_millis(10);
 /// What a path costs in an order beside its bytes.
 const PATH_OVERHEAD: usize = 8;
 
@@ -90,8 +93,10 @@ impl Backlog {
         }
         let old = self.unlink(path);
         let dirt = old.map_or(change.dirt, |old| old.dirt.then(change.dirt));
+        let just_created = change.dirt == Dirt::Touched && change.mask == IN_CREATE;
         let ready = match (dirt, old) {
             (Dirt::Removed, _) => now.saturating_add(HOLD),
+            (Dirt::Touched, None) if just_created => now.saturating_add(SETTLE),
             // A path keeps its place in the queue; one that failed gets a new chance with a new change.
             (_, Some(old)) => old.ready.min(now),
             (_, None) => now,
@@ -274,11 +279,22 @@ mod tests {
     fn the_removal_of_a_file_is_held_and_cancelled_when_it_comes_back() {
         let mut backlog = Backlog::default();
         insert(&mut backlog, T, "page.php", Dirt::Removed);
-        assert!(!backlog.has_ready(T + HOLD - Duration::from_millis(1)));
+        assert!(!backlog.has_ready(T + HOLD * 9 / 10));
         assert!(backlog.has_ready(T + HOLD));
         insert(&mut backlog, T + HOLD / 2, "page.php", Dirt::Touched);
         assert!(backlog.has_ready(T + HOLD / 2));
         assert_eq!(waiting(&backlog), [("page.php".to_owned(), Dirt::Touched)]);
+    }
+
+    #[test]
+    fn a_file_that_was_just_created_waits_for_its_close() {
+        let mut backlog = Backlog::default();
+        let path = RelPath::new("new").unwrap();
+        backlog.insert(T, &Change { path: path.clone(), dirt: Dirt::Touched, mask: IN_CREATE });
+        assert!(!backlog.has_ready(T));
+        assert!(backlog.has_ready(T + SETTLE));
+        backlog.insert(T, &Change { path, dirt: Dirt::Touched, mask: 8 });
+        assert!(backlog.has_ready(T));
     }
 
     #[test]

@@ -245,7 +245,7 @@ impl Dispatcher {
         out.push(Action::Log(Level::Info, format!("watching tree={label} directories={directories}")));
         match seen {
             Seen::First if self.full_sync => {
-                self.each_remote(id, |remote| remote.want_full(now, Deletions::Travel))
+                self.each_remote(id, |remote| remote.want_full(now, Deletions::Travel));
             }
             Seen::First => {}
             Seen::Same => {

@@ -148,7 +148,8 @@ impl Churn {
 
     fn touch(&mut self) -> io::Result<()> {
         let path = self.file()?;
-        let time = SystemTime::UNIX_EPOCH + Duration::from_nanos(self.random.below(2_000_000_000_000_000_000));
+        let time =
+            SystemTime::UNIX_EPOCH + Duration::from_nanos(self.random.below(2_000_000_000_000_000_000));
         fs::File::open(path)?.set_times(FileTimes::new().set_modified(time))
     }
 

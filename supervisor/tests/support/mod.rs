@@ -207,7 +207,11 @@ impl Mirror {
         let output = command.arg(&self.replicas[replica]).output().unwrap();
         let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
         let is_dir_time = |line: &&str| line.starts_with(".d..t......");
-        text.iter().flat_map(|text| text.lines()).filter(|line| !is_dir_time(line)).map(str::to_owned).collect()
+        text.iter()
+            .flat_map(|text| text.lines())
+            .filter(|line| !is_dir_time(line))
+            .map(str::to_owned)
+            .collect()
     }
 
     /// Waits until every replica is equal to its source.

@@ -111,7 +111,8 @@ impl Setup {
     /// The config file for these sources.
     pub fn xml(&self, sources: &[PathBuf], port: u16) -> String {
         let switches = self.switches.iter().map(|(name, on)| format!("<{name} start=\"{on}\"/>\n"));
-        let excludes = self.filter.iter().map(|text| format!("<exclude expression=\"{}\"/>\n", escaped(text)));
+        let excludes =
+            self.filter.iter().map(|text| format!("<exclude expression=\"{}\"/>\n", escaped(text)));
         let mut module = 0..;
         let mut remote = |host: &&str| {
             let module = module.next().unwrap_or_default();

@@ -5,7 +5,7 @@ mod events;
 mod links;
 mod loss;
 mod model;
-mod perf;
+mod mounts;
 mod races;
 
 use std::ffi::OsStr;
