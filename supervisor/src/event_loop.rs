@@ -1,6 +1,8 @@
 //! The one place where things happen: waits for signals, children and time, tells the core,
 //! and performs what the core decides. One thread, one poll.
 
+mod reports;
+
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
@@ -11,7 +13,7 @@ use std::time::{Duration, Instant};
 use common::event::{RootId, TreeId};
 use common::message::{SyncerReport, WatcherReport, Work};
 use common::wire::{FrameReader, Received};
-use log::{Level, error, log, warn};
+use log::{error, log, warn};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal, kill};
@@ -21,7 +23,7 @@ use nix::unistd::{Pid, read};
 
 use crate::child::{Child, Met, Orders};
 use crate::core::dispatch::Dispatcher;
-use crate::core::{Action, Input, JobEnd, Pace, Role};
+use crate::core::{Action, Input, Role};
 use crate::orphans;
 use crate::plan::Plan;
 use crate::runtime::Runtime;
@@ -320,87 +322,6 @@ impl EventLoop {
             return false;
         }
         true
-    }
-
-    fn watcher_says(&mut self, pid: i32, report: WatcherReport) -> Result<(), String> {
-        if report == WatcherReport::Ready {
-            return self.ready(pid, Role::Watcher);
-        }
-        self.expect_ready(pid)?;
-        let known = |tree: TreeId| {
-            if usize::from(tree.0) < self.plan.trees() {
-                Ok(tree)
-            } else {
-                Err("a tree that does not exist".to_owned())
-            }
-        };
-        match report {
-            WatcherReport::Ready => {}
-            WatcherReport::Watching { tree, root, directories } => {
-                self.tell(Input::Watching(known(tree)?, root, directories));
-                self.announce(tree, root);
-            }
-            WatcherReport::Changes(tree, changes) => self.tell(Input::Changes(known(tree)?, changes)),
-            WatcherReport::Rescan { tree, path, cause } => {
-                self.tell(Input::Rescan(known(tree)?, path, cause));
-            }
-            WatcherReport::RootLost { tree, cause } => self.tell(Input::RootLost(known(tree)?, cause)),
-            WatcherReport::WatchLimit { tree, unwatched, needed } => {
-                let tree = common::log::Shown(self.plan.watch(known(tree)?)).to_string();
-                let limit = needed.saturating_add(needed / 5);
-                log!(
-                    if unwatched == 0 { Level::Info } else { Level::Error },
-                    "watch limit tree={tree} unwatched={unwatched} needed={needed}; the rest is rescanned each minute. \
-                     To cure: sysctl fs.inotify.max_user_watches={limit}"
-                );
-            }
-            WatcherReport::Beat { busy } => {
-                let pace = if busy { Pace::Busy } else { Pace::Idle };
-                self.tell(Input::Alive(Role::Watcher, pace));
-            }
-        }
-        Ok(())
-    }
-
-    fn syncer_says(&mut self, pid: i32, role: Role, report: SyncerReport) -> Result<(), String> {
-        match report {
-            SyncerReport::Ready => return self.ready(pid, role),
-            SyncerReport::Beat => {
-                self.expect_ready(pid)?;
-                let working = self.children.get(&pid).is_some_and(|child| child.ticket.is_some());
-                let pace = if working { Pace::Busy } else { Pace::Idle };
-                self.tell(Input::Alive(role, pace));
-            }
-            SyncerReport::Done { ticket, outcome, status, mut tail } => {
-                self.expect_ready(pid)?;
-                let child = self.children.get_mut(&pid).ok_or("a child that does not exist")?;
-                if child.ticket != Some(ticket) {
-                    return Err("done with a job that it was not given".to_owned());
-                }
-                child.ticket = None;
-                tail.retain(|ch| !ch.is_control());
-                tail.truncate(tail.floor_char_boundary(common::message::MAX_TAIL));
-                self.tell(Input::Done(role, JobEnd { outcome, status, tail }));
-            }
-        }
-        Ok(())
-    }
-
-    /// A child says that it is confined; that is looked at from outside before it gets work.
-    fn ready(&mut self, pid: i32, role: Role) -> Result<(), String> {
-        let child = self.children.get_mut(&pid).ok_or("a child that does not exist")?;
-        if child.ready {
-            return Err("ready twice".to_owned());
-        }
-        child.check().map_err(|error| error.to_string())?;
-        child.ready = true;
-        self.tell(Input::Ready(role));
-        Ok(())
-    }
-
-    fn expect_ready(&self, pid: i32) -> Result<(), String> {
-        let ready = self.children.get(&pid).is_some_and(|child| child.ready);
-        if ready { Ok(()) } else { Err("a report before it was ready".to_owned()) }
     }
 
     /// The lines that scripts wait for, once a tree is watched for the first time.

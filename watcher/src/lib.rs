@@ -12,7 +12,8 @@
 //! | [`root`], [`live`] | a tree whose root may be gone; a tree whose root is there |
 //! | [`kernel`], [`open`] | inotify; directories without following links |
 //! | [`tree`], [`arena`] | which watch is which directory |
-//! | [`translate`], [`limbo`] | what an event means; the two halves of a rename |
+//! | [`translate`] | what an event means |
+//! | [`limbo`], [`recent`] | the two halves of a rename; names that come and go at once |
 //! | [`scan`], [`limit`], [`links`] | walking; too few watches; files with several names |
 //! | [`outbox`] | what waits for the supervisor |
 
@@ -26,6 +27,7 @@ mod links;
 mod live;
 mod open;
 mod outbox;
+mod recent;
 mod root;
 mod scan;
 mod translate;

@@ -17,9 +17,6 @@ pub(crate) struct Limbo {
     by_cookie: HashMap<u32, NodeId>,
     /// In the order of their deadlines.
     deadlines: VecDeque<(Instant, u32)>,
-    /// Where directories came to a moment ago: when two trade names, the kernel says that one
-    /// comes to a name before it says that the other leaves it.
-    arrivals: VecDeque<(Instant, NodeId, Box<[u8]>)>,
 }
 
 impl Limbo {
@@ -36,20 +33,8 @@ impl Limbo {
         self.by_cookie.remove(&cookie)
     }
 
-    /// A rename brought a directory to `name` in `parent`.
-    pub(crate) fn arrived(&mut self, parent: NodeId, name: &[u8], now: Instant) {
-        self.arrivals.push_back((now + PATIENCE, parent, name.into()));
-    }
-
-    /// Whether that happened a moment ago; asked once.
-    pub(crate) fn just_arrived(&mut self, parent: NodeId, name: &[u8]) -> bool {
-        let found = self.arrivals.iter().rposition(|(_, p, n)| *p == parent && **n == *name);
-        found.is_some_and(|index| self.arrivals.remove(index).is_some())
-    }
-
     /// The next directory whose new name did not come in time.
     pub(crate) fn expired(&mut self, now: Instant) -> Option<NodeId> {
-        while self.arrivals.pop_front_if(|(deadline, ..)| *deadline <= now).is_some() {}
         while let Some((_, cookie)) = self.deadlines.pop_front_if(|(deadline, _)| *deadline <= now) {
             if let Some(node) = self.by_cookie.remove(&cookie) {
                 return Some(node);

@@ -4,10 +4,10 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use common::config::Switches;
-use common::event::{RootId, TreeId};
+use common::event::{Dirt, RootId, TreeId};
 use common::filter::Filter;
 use common::log::Shown;
 use common::message::RootLoss;
@@ -15,16 +15,20 @@ use common::path::RelPath;
 use inotify::Event;
 
 use crate::kernel::Kernel;
-use crate::limbo::Limbo;
+use crate::limbo::{Limbo, PATIENCE};
 use crate::limit::Limit;
 use crate::links::Links;
 use crate::outbox::Outbox;
+use crate::recent::Recent;
 use crate::scan::{Scan, Then, Voice, Work};
 use crate::translate::{Step, bits, meaning};
 use crate::tree::{NodeId, Tree};
 
 /// Buffers of events that are read before anything else is done.
 const READS_AT_ONCE: usize = 8;
+
+/// How long a directory that was reported as removed is kept in mind.
+const DEPARTURES: Duration = Duration::from_secs(2);
 
 /// What holds for all trees.
 pub(crate) struct Rules {
@@ -65,6 +69,11 @@ pub(crate) struct Live {
     /// Every directory was watched once.
     pub(crate) watching: bool,
     limbo: Limbo,
+    /// Where directories came to: when two trade names, the kernel says that one comes to a
+    /// name before it says that the other leaves it.
+    arrivals: Recent,
+    /// Where directories were reported as removed.
+    departures: Recent,
     repair: Repair,
     nodes: Vec<NodeId>,
 }
@@ -94,6 +103,8 @@ impl Live {
             ended: Vec::new(),
             watching: false,
             limbo: Limbo::default(),
+            arrivals: Recent::new(PATIENCE),
+            departures: Recent::new(DEPARTURES),
             repair: Repair::None,
             nodes: Vec::new(),
         }
@@ -228,7 +239,7 @@ impl Live {
         let meaning = meaning(mask, &path, self.rules.switches, &self.rules.filter);
         match meaning.step {
             Step::Keep => self.follow_links(&path, mask, out),
-            Step::Appeared => self.appeared(parent, name),
+            Step::Appeared => self.appeared(parent, name, now),
             Step::Arrived => self.arrived(parent, name, cookie, now),
             Step::Left => self.left(parent, name, cookie, now),
             Step::Gone => self.gone(parent, name),
@@ -240,16 +251,29 @@ impl Live {
             }
         }
         if let Some(dirt) = meaning.dirt {
+            if dirt == Dirt::RemovedDir {
+                self.departures.note(parent, name, now);
+            }
             out.change(self.id, path, dirt, mask);
         }
     }
 
-    fn appeared(&mut self, parent: NodeId, name: &[u8]) {
+    fn appeared(&mut self, parent: NodeId, name: &[u8], now: Instant) {
         let Some(node) = self.tree.ensure(parent, name) else { return };
-        // The scan of its parent may have met it before, and then its content is on its way.
-        if !self.tree.announce(node) {
+        if self.departures.take(parent, name, now) {
+            // Whoever removes the old one may find the new one and bring it over before it is
+            // watched: it needs one more look once it is.
+            self.send_all(node);
+        } else if !self.tree.announce(node) {
+            // The scan of its parent may have met it before: then its content is on its way.
             self.scan.push(Work::Read(node, Voice::Named));
         }
+    }
+
+    /// Watches all of a directory, and then reports all of it.
+    fn send_all(&mut self, node: NodeId) {
+        self.scan.push(Work::Done(node, Then::Deep));
+        self.scan.push(Work::Read(node, Voice::Quiet));
     }
 
     fn arrived(&mut self, parent: NodeId, name: &[u8], cookie: u32, now: Instant) {
@@ -257,7 +281,7 @@ impl Live {
         if let Some(stale) = self.tree.child(parent, name) {
             self.drop_node(stale);
         }
-        self.limbo.arrived(parent, name, now);
+        self.arrivals.note(parent, name, now);
         let node = if let Some(node) = moved {
             self.tree.attach(node, parent, name);
             Some(node)
@@ -267,8 +291,7 @@ impl Live {
         // Read all of it in any case: it may hold what had no watch yet, or what has another
         // standing with the filter under its new name.
         if let Some(node) = node {
-            self.scan.push(Work::Done(node, Then::Deep));
-            self.scan.push(Work::Read(node, Voice::Quiet));
+            self.send_all(node);
         }
     }
 
@@ -279,7 +302,7 @@ impl Live {
                 self.drop_node(twin);
             }
         }
-        if self.limbo.just_arrived(parent, name) {
+        if self.arrivals.take(parent, name, now) {
             // Two directories may be trading names: then it was the other one that left, and
             // the one that came is still here.
             self.scan.push(Work::Look(parent, name.into()));

@@ -2,8 +2,8 @@
 //! queue is never left alone for long.
 //!
 //! The work is a stack: what an event needs goes on top and is done first. A directory's watch
-//! is set before the directory is read, and everything that was to be said of a subtree is said
-//! after all directories in it are watched: so nothing falls in between.
+//! is set before it is reported and before it is read, and what is to be said of a whole subtree
+//! is said after all directories in it are watched: so nothing falls in between.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -184,16 +184,34 @@ impl Live {
         // Gone, or between two names, whose end will bring us here again.
         let Some(path) = self.tree.path(node) else { return Ok(()) };
         match self.open(&path)?.and_then(|fd| self.ready(node, voice, &path, fd)) {
-            Ok(reading) => self.read_on(reading, out),
+            Ok(reading) => {
+                self.tell(voice, path, out);
+                self.read_on(reading, out);
+            }
             Err(errno) if path.is_root() => {
                 log::error!("root cannot be watched path={} reason={errno}", Shown(&self.path));
                 return Err(RootLoss::Missing);
             }
             Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => self.drop_node(node),
-            Err(Errno::ENFILE | Errno::EMFILE | Errno::ENOMEM) => self.unwatched(node),
-            Err(errno) => self.scan.cannot(&path, errno),
+            Err(Errno::ENFILE | Errno::EMFILE | Errno::ENOMEM) => {
+                self.unwatched(node);
+                self.tell(voice, path, out);
+            }
+            Err(errno) => {
+                self.scan.cannot(&path, errno);
+                self.tell(voice, path, out);
+            }
         }
         Ok(())
+    }
+
+    /// Reports a new directory: now that it is watched, nothing in it is missed if someone
+    /// who hears of it looks inside.
+    fn tell(&self, voice: Voice, path: RelPath, out: &mut Outbox) {
+        match voice {
+            Voice::Named => out.change(self.id, path, Dirt::Touched, bits::CREATE | bits::ISDIR),
+            Voice::Quiet | Voice::Census => {}
+        }
     }
 
     /// Watches an open directory, and only then makes it ready to be read.
@@ -273,7 +291,6 @@ impl Live {
                 let Some(child) = self.tree.ensure(reading.node, name) else { return };
                 if voice == Voice::Named {
                     self.tree.announce(child);
-                    out.change(self.id, path, Dirt::Touched, bits::CREATE | bits::ISDIR);
                 }
                 self.scan.push(Work::Read(child, voice));
             }

@@ -30,7 +30,7 @@ pub(crate) mod bits {
 pub(crate) enum Step {
     /// Nothing.
     Keep,
-    /// A new directory: watch it, and report what it holds by name.
+    /// A new directory: watch it, and report it and what it holds by name.
     Appeared,
     /// A directory was moved here: watch it, then report all of it.
     Arrived,
@@ -87,11 +87,11 @@ fn of_file(mask: u32, switches: Switches) -> Option<Dirt> {
 fn of_directory(mask: u32, switches: Switches) -> (Step, Option<Dirt>) {
     let removed = |switch: bool| (switch && switches.delete).then_some(Dirt::RemovedDir);
     match mask {
-        _ if mask & bits::CREATE != 0 && switches.create_folder => (Step::Appeared, Some(Dirt::Touched)),
+        // What comes is reported once it is watched, and not before.
+        _ if mask & bits::CREATE != 0 && switches.create_folder => (Step::Appeared, None),
         _ if mask & bits::CREATE != 0 => (Step::Unwanted, None),
         _ if mask & bits::DELETE != 0 => (Step::Gone, removed(true)),
         _ if mask & bits::MOVED_FROM != 0 => (Step::Left, removed(switches.move_from)),
-        // Reported once every directory in it is watched, and not before.
         _ if mask & bits::MOVED_TO != 0 && switches.move_to => (Step::Arrived, None),
         _ if mask & bits::MOVED_TO != 0 => (Step::Unwanted, None),
         _ if mask & bits::ATTRIB != 0 => (Step::Keep, switches.attrib.then_some(Dirt::Touched)),
@@ -126,7 +126,7 @@ mod tests {
             (bits::DELETE, "f", Step::Keep, Some(Dirt::Removed)),
             (bits::MOVED_FROM, "f", Step::Keep, Some(Dirt::Removed)),
             (bits::MOVED_TO, "f", Step::Keep, Some(Dirt::Touched)),
-            (bits::CREATE | DIR, "e", Step::Appeared, Some(Dirt::Touched)),
+            (bits::CREATE | DIR, "e", Step::Appeared, None),
             (bits::DELETE | DIR, "e", Step::Gone, Some(Dirt::RemovedDir)),
             (bits::MOVED_FROM | DIR, "e", Step::Left, Some(Dirt::RemovedDir)),
             (bits::MOVED_TO | DIR, "e", Step::Arrived, None),
@@ -136,7 +136,7 @@ mod tests {
             (bits::DELETE, "a/f~", Step::Keep, None),
             (bits::MOVED_TO, "4913", Step::Keep, None),
             (bits::MOVED_FROM, ".f", Step::Keep, None),
-            (bits::CREATE | DIR, ".e", Step::Appeared, Some(Dirt::Touched)),
+            (bits::CREATE | DIR, ".e", Step::Appeared, None),
             (bits::MOVED_TO | DIR, "e~", Step::Arrived, None),
             // Filtered.
             (bits::CLOSE_WRITE, "x1", Step::Keep, None),

@@ -4,17 +4,16 @@
 use std::time::Duration;
 
 use common::event::{Change, Dirt, RootId, TreeId};
-use common::message::{Deletions, LossCause, Outcome, RootLoss};
+use common::message::{Deletions, LossCause, RootLoss};
 use common::path::RelPath;
 use log::Level;
 
-use super::backlog::Collapsed;
 use super::guard::{Guard, Seen};
 use super::pool::Pool;
-use super::remote::{Remote, Turn};
+use super::remote::Remote;
 use super::restart::Event;
 use super::retry::Jitter;
-use super::{Action, Input, JobEnd, Lane, Pace, RemoteId, Role, earliest};
+use super::{Action, Input, JobEnd, Lane, Pace, RemoteId, Role, earliest, notice};
 
 /// How long the workers' bound holds while nothing finishes: one stuck transfer must not keep
 /// other remotes waiting.
@@ -192,32 +191,14 @@ impl Dispatcher {
             let Some(remote) = self.remotes.get_mut(usize::from(id.0)) else { continue };
             match remote.insert(now, changes) {
                 None => {}
-                Some(Collapsed::Into(path, count)) => out.push(Action::Log(
-                    Level::Warn,
-                    format!(
-                        "backlog full remote={} paths={count} now stand for directory={path}",
-                        remote.label
-                    ),
-                )),
-                Some(Collapsed::Whole) => out.push(Action::Log(
-                    Level::Warn,
-                    format!("backlog full remote={}: a full sync takes its place", remote.label),
-                )),
+                Some(collapsed) => out.push(notice::collapsed(&remote.label, &collapsed)),
             }
         }
     }
 
     fn rescan(&mut self, now: Duration, id: TreeId, path: RelPath, cause: LossCause, out: &mut Vec<Action>) {
         let Some(tree) = self.trees.get(usize::from(id.0)) else { return };
-        let cause = match cause {
-            LossCause::Overflow => "the kernel's queue was full",
-            LossCause::Unwatched => "directories without a watch",
-            LossCause::Backlog => "too many changes at once",
-            LossCause::Unreadable => "a directory could not be read",
-        };
-        let deletions = if self.mirror { "mirrored" } else { "not known, so not mirrored" };
-        let text = format!("rescan tree={} path={path} cause=\"{cause}\" deletions={deletions}", tree.label);
-        out.push(Action::Log(Level::Warn, text));
+        out.push(notice::rescan(&tree.label, &path, cause, self.mirror));
         if path.is_root() {
             self.resync(now, id);
         } else {
@@ -242,7 +223,7 @@ impl Dispatcher {
         let seen = tree.guard.seen(root);
         let blind = std::mem::take(&mut tree.blind);
         let label = tree.label.clone();
-        out.push(Action::Log(Level::Info, format!("watching tree={label} directories={directories}")));
+        out.push(notice::watching(&label, directories));
         match seen {
             Seen::First if self.full_sync => {
                 self.each_remote(id, |remote| remote.want_full(now, Deletions::Travel));
@@ -251,20 +232,12 @@ impl Dispatcher {
             Seen::Same => {
                 self.each_remote(id, |remote| remote.release_deletions(now));
                 if blind {
-                    let known = if self.mirror { "are mirrored" } else { "are not known and not mirrored" };
-                    out.push(Action::Log(
-                        Level::Warn,
-                        format!("rescan tree={label}: nobody watched for a while; deletions made meanwhile {known}"),
-                    ));
+                    out.push(notice::blind(&label, self.mirror));
                     self.resync(now, id);
                 }
             }
             Seen::Other => {
-                let text = format!(
-                    "root replaced tree={label}: another directory stands in its place. What is in it is sent; \
-                     deletions are held until the old one is back. Restart the supervisor to accept the new one"
-                );
-                out.push(Action::Log(Level::Error, text));
+                out.push(notice::root_replaced(&label));
                 self.each_remote(id, |remote| {
                     remote.hold_deletions(now);
                     remote.want_full(now, Deletions::Held);
@@ -277,16 +250,7 @@ impl Dispatcher {
         let Some(tree) = self.trees.get_mut(usize::from(id.0)) else { return };
         tree.guard.lost();
         tree.blind = true;
-        let cause = match cause {
-            RootLoss::Missing => "it is missing",
-            RootLoss::Replaced => "it was renamed or replaced",
-            RootLoss::Unmounted => "it was unmounted",
-        };
-        let text = format!(
-            "root lost tree={}: {cause}. Nothing is deleted on the remotes; waiting for it",
-            tree.label
-        );
-        out.push(Action::Log(Level::Error, text));
+        out.push(notice::root_lost(&tree.label, cause));
         self.each_remote(id, |remote| remote.hold_deletions(now));
     }
 
@@ -306,10 +270,7 @@ impl Dispatcher {
             }
         }
         if wanted && self.draining.is_none() && !self.pool.is_off(role) {
-            out.push(Action::Log(
-                Level::Warn,
-                format!("child died {} how=\"{how}\"; restarting it", self.describe(role)),
-            ));
+            out.push(notice::child_died(&self.describe(role), how));
         }
     }
 
@@ -319,35 +280,7 @@ impl Dispatcher {
         self.last_finish = now;
         let Some(remote) = self.remotes.get_mut(usize::from(id.0)) else { return };
         let turn = remote.finish(now, lane, end, &mut self.jitter);
-        let (label, status, tail) = (&remote.label, end.status, end.tail.trim_end());
-        let log = match turn {
-            Turn::None => None,
-            Turn::Recovered => {
-                Some((Level::Info, format!("remote up remote={label} pending={}", remote.pending())))
-            }
-            Turn::Failed => Some((
-                Level::Error,
-                format!(
-                    "remote down remote={label} reason=\"{}\" status={status} pending={} said=\"{tail}\"",
-                    reason(end.outcome),
-                    remote.pending()
-                ),
-            )),
-            Turn::Partial => Some((
-                Level::Warn,
-                format!(
-                    "some paths failed, will be tried again remote={label} status={status} said=\"{tail}\""
-                ),
-            )),
-            Turn::Synced => Some((Level::Info, format!("full sync done remote={label}"))),
-            Turn::RootEmpty => Some((
-                Level::Error,
-                format!(
-                    "root empty remote={label}: a full sync would delete everything there; deletions are held"
-                ),
-            )),
-        };
-        out.extend(log.map(|(level, text)| Action::Log(level, text)));
+        out.extend(notice::turn(remote, turn, end));
     }
 
     fn drain(&mut self, now: Duration, out: &mut Vec<Action>) {
@@ -368,15 +301,7 @@ impl Dispatcher {
             return;
         }
         for remote in self.remotes.iter().filter(|remote| !remote.is_done() || remote.parked() > 0) {
-            out.push(Action::Log(
-                Level::Warn,
-                format!(
-                    "not sent remote={} pending={} held_deletions={}",
-                    remote.label,
-                    remote.pending(),
-                    remote.parked()
-                ),
-            ));
+            out.push(notice::not_sent(remote));
         }
         out.push(Action::Drained);
     }
@@ -443,21 +368,5 @@ impl Dispatcher {
                 format!("role=syncer remote={label}")
             }
         }
-    }
-}
-
-/// An outcome in the operator's words.
-fn reason(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Done => "done",
-        Outcome::Partial => "some paths failed",
-        Outcome::Unreachable => "it does not answer or broke off",
-        Outcome::Refused => "it refuses: check module, password and rights",
-        Outcome::NoSpace => "it has no space left",
-        Outcome::Misconfigured => "rsync does not accept its parameters",
-        Outcome::RootGone => "the watched root is missing or replaced",
-        Outcome::RootEmpty => "the watched root is empty",
-        Outcome::TimedOut => "the transfer hung and was killed",
-        Outcome::Broken => "rsync failed",
     }
 }

@@ -8,6 +8,7 @@
 pub mod backlog;
 pub mod dispatch;
 pub mod guard;
+pub mod notice;
 pub mod pool;
 pub mod remote;
 pub mod restart;

@@ -220,8 +220,6 @@ fn covers(path: &RelPath, dirt: Dirt, other: &RelPath) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
-
     /// Never two jobs in one lane, never more syncers than uids, no removal while the root is
     /// in doubt; and in the end every change was confirmed after it happened.
     #[test]

@@ -2,7 +2,7 @@
 //! daemon and the real supervisor between them.
 //!
 //! Nothing here sleeps in order to synchronise: [`wait_until`] polls what is to become true.
-//! `E2E_KEEP=1` keeps the directories of a run.
+//! `E2E_KEEP=1` keeps the directories of a run, `E2E_DEBUG=1` lets the supervisor tell everything.
 #![allow(
     dead_code,
     unreachable_pub,

@@ -123,10 +123,11 @@ impl Setup {
             format!("<localpath watch=\"{}\">\n{remotes}</localpath>\n", source.display())
         };
         format!(
-            "<head version=\"2.5\">\n<filter start=\"{}\">\n{}</filter>\n<inotify>\n{}</inotify>\n<sersync>\n{}\
+            "<head version=\"2.5\">\n<debug start=\"{}\"/>\n<filter start=\"{}\">\n{}</filter>\n<inotify>\n{}</inotify>\n<sersync>\n{}\
              <rsync>\n<commonParams params=\"{}\"/>\n<userDefinedPort start=\"true\" port=\"{port}\"/>\n\
              <timeout start=\"{}\" time=\"{}\"/>\n</rsync>\n<failLog path=\"\" timeToExecute=\"60\"/>\n\
              </sersync>\n</head>\n",
+            std::env::var_os("E2E_DEBUG").is_some(),
             !self.filter.is_empty(),
             excludes.collect::<String>(),
             switches.collect::<String>(),

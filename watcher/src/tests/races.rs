@@ -6,14 +6,15 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use common::config::Switches;
-use common::event::Dirt;
+use common::event::{Change, Dirt};
 use common::message::WatcherReport;
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 
 use super::{Bench, PATIENCE};
+use crate::translate::bits;
 
 /// What a remote would hold: directories, and files with their content.
 type Replica = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
@@ -52,19 +53,57 @@ fn bring(replica: &mut Replica, root: &Path, path: &[u8], deep: bool) {
     }
 }
 
-fn obey(replica: &mut Replica, root: &Path, report: &WatcherReport) {
-    match report {
-        WatcherReport::Changes(_, changes) => {
-            for change in changes {
-                let deep = match change.dirt {
-                    Dirt::Touched | Dirt::Removed => false,
-                    Dirt::RemovedDir | Dirt::Deep | Dirt::Sweep => true,
-                };
-                bring(replica, root, change.path.as_bytes(), deep);
-            }
+/// The other side: what a supervisor and its transfers make of the reports.
+struct Remote {
+    root: std::path::PathBuf,
+    replica: Replica,
+    /// What was last read as a whole, and when.
+    deep: Vec<(Instant, Vec<u8>)>,
+}
+
+impl Remote {
+    fn of(bench: &Bench) -> Remote {
+        let root = bench.at("");
+        Remote { replica: source(&root), root, deep: Vec::new() }
+    }
+
+    fn obey(&mut self, report: &WatcherReport) {
+        match report {
+            WatcherReport::Changes(_, changes) => changes.iter().for_each(|change| self.change(change)),
+            WatcherReport::Rescan { path, .. } => self.bring(path.as_bytes(), true),
+            other => panic!("{other:?}"),
         }
-        WatcherReport::Rescan { path, .. } => bring(replica, root, path.as_bytes(), true),
-        other => panic!("{other:?}"),
+    }
+
+    fn change(&mut self, change: &Change) {
+        let path = change.path.as_bytes();
+        let deep = match change.dirt {
+            // A whole directory may have been read, and with it a new one below it that was not
+            // watched yet: once the new one is reported it must be looked at again.
+            Dirt::Touched => change.mask == bits::CREATE | bits::ISDIR && self.was_just_read(path),
+            Dirt::Removed => false,
+            Dirt::RemovedDir | Dirt::Deep | Dirt::Sweep => true,
+        };
+        self.bring(path, deep);
+    }
+
+    fn was_just_read(&self, path: &[u8]) -> bool {
+        let covers = |dir: &[u8]| {
+            dir.is_empty() || path.strip_prefix(dir).is_some_and(|rest| matches!(rest, [] | [b'/', ..]))
+        };
+        self.deep.iter().any(|(_, dir)| covers(dir))
+    }
+
+    fn bring(&mut self, path: &[u8], deep: bool) {
+        bring(&mut self.replica, &self.root, path, deep);
+        if deep {
+            self.deep.retain(|(at, _)| at.elapsed() < Duration::from_secs(1));
+            self.deep.push((Instant::now(), path.to_vec()));
+        }
+    }
+
+    fn is_equal(&self) -> bool {
+        self.replica == source(&self.root)
     }
 }
 
@@ -78,7 +117,7 @@ fn source(root: &Path) -> Replica {
 /// replica to be equal.
 fn mirrored(bench: &mut Bench, work: impl FnOnce(&Path) + Send) {
     let root = bench.at("");
-    let mut replica = source(&root);
+    let mut remote = Remote::of(bench);
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -89,17 +128,15 @@ fn mirrored(bench: &mut Bench, work: impl FnOnce(&Path) + Send) {
         loop {
             let was_over = over.load(Ordering::Acquire);
             bench.turn();
-            for report in std::mem::take(&mut bench.seen) {
-                obey(&mut replica, &root, &report);
-            }
-            if was_over && replica == source(&root) {
+            std::mem::take(&mut bench.seen).iter().for_each(|report| remote.obey(report));
+            if was_over && remote.is_equal() {
                 return;
             }
             let deadline = was_over.then(|| *deadline.get_or_insert_with(|| Instant::now() + PATIENCE));
             assert!(
                 deadline.is_none_or(|at| Instant::now() < at),
                 "{}",
-                difference(&replica, &source(&root))
+                difference(&remote.replica, &source(&root))
             );
         }
     });
@@ -210,24 +247,24 @@ fn any_sequence_seen_late() {
     for seed in 0..seeds() {
         let (mut bench, mut random) = (small_tree(), Random(seed));
         let root = bench.at("");
-        let mut replica = source(&root);
+        let mut remote = Remote::of(&bench);
         for _ in 0..60 {
             let operations = random.below(60);
             play(&mut random, &root, operations);
             for _ in 0..random.below(4) {
                 bench.turn();
             }
-            for report in std::mem::take(&mut bench.seen) {
-                obey(&mut replica, &root, &report);
-            }
+            std::mem::take(&mut bench.seen).iter().for_each(|report| remote.obey(report));
         }
         let deadline = Instant::now() + PATIENCE;
-        while replica != source(&root) {
-            assert!(Instant::now() < deadline, "seed {seed}: {}", difference(&replica, &source(&root)));
+        while !remote.is_equal() {
+            assert!(
+                Instant::now() < deadline,
+                "seed {seed}: {}",
+                difference(&remote.replica, &source(&root))
+            );
             bench.turn();
-            for report in std::mem::take(&mut bench.seen) {
-                obey(&mut replica, &root, &report);
-            }
+            std::mem::take(&mut bench.seen).iter().for_each(|report| remote.obey(report));
         }
         probe(&mut bench);
     }

@@ -1,0 +1,144 @@
+use super::*;
+use proptest::prelude::*;
+
+const T: Duration = Duration::from_secs(10);
+
+fn insert(backlog: &mut Backlog, now: Duration, path: &str, dirt: Dirt) {
+    let path = RelPath::new(path).unwrap();
+    backlog.insert(now, &Change { path, dirt, mask: 0 });
+}
+
+fn waiting(backlog: &Backlog) -> Vec<(String, Dirt)> {
+    backlog.iter().map(|(p, e)| (String::from_utf8_lossy(p.as_bytes()).into_owned(), e.dirt)).collect()
+}
+
+#[test]
+fn the_removal_of_a_file_is_held_and_cancelled_when_it_comes_back() {
+    let mut backlog = Backlog::default();
+    insert(&mut backlog, T, "page.php", Dirt::Removed);
+    assert!(!backlog.has_ready(T + HOLD * 9 / 10));
+    assert!(backlog.has_ready(T + HOLD));
+    insert(&mut backlog, T + HOLD / 2, "page.php", Dirt::Touched);
+    assert!(backlog.has_ready(T + HOLD / 2));
+    assert_eq!(waiting(&backlog), [("page.php".to_owned(), Dirt::Touched)]);
+}
+
+#[test]
+fn a_file_that_was_just_created_waits_for_its_close() {
+    let mut backlog = Backlog::default();
+    let path = RelPath::new("new").unwrap();
+    backlog.insert(T, &Change { path: path.clone(), dirt: Dirt::Touched, mask: IN_CREATE });
+    assert!(!backlog.has_ready(T));
+    assert!(backlog.has_ready(T + SETTLE));
+    backlog.insert(T, &Change { path, dirt: Dirt::Touched, mask: 8 });
+    assert!(backlog.has_ready(T));
+}
+
+#[test]
+fn directories_are_not_held_and_absorb_what_is_below() {
+    let mut backlog = Backlog::default();
+    for path in ["d/a", "d/b/c", "d-", "d0", "d"] {
+        insert(&mut backlog, T, path, Dirt::Touched);
+    }
+    insert(&mut backlog, T, "d", Dirt::RemovedDir);
+    assert_eq!(waiting(&backlog).len(), 3);
+    assert!(backlog.has_ready(T));
+    insert(&mut backlog, T, "d", Dirt::Touched);
+    assert!(waiting(&backlog).contains(&("d".to_owned(), Dirt::Deep)), "leftovers of the old one must go");
+    insert(&mut backlog, T, "d/new", Dirt::Touched);
+    assert_eq!(backlog.len(), 3, "covered by the deep entry");
+}
+
+#[test]
+fn a_sweep_does_not_swallow_a_deletion() {
+    let mut backlog = Backlog::default();
+    insert(&mut backlog, T, "d/gone", Dirt::Removed);
+    insert(&mut backlog, T, "d/here", Dirt::Touched);
+    insert(&mut backlog, T, "d", Dirt::Sweep);
+    insert(&mut backlog, T, "d/gone2", Dirt::Removed);
+    assert_eq!(
+        waiting(&backlog).iter().map(|(p, _)| p.as_str()).collect::<Vec<_>>(),
+        ["d", "d/gone", "d/gone2"]
+    );
+}
+
+#[test]
+fn first_come_first_served_within_the_bytes_given() {
+    let mut backlog = Backlog::default();
+    for path in ["z", "a", "m"] {
+        insert(&mut backlog, T, path, Dirt::Touched);
+    }
+    insert(&mut backlog, T + HOLD, "z", Dirt::Touched);
+    let taken = backlog.take(T, (1 + PATH_OVERHEAD) * 2);
+    assert_eq!(taken.iter().map(|(p, _)| p.as_bytes()).collect::<Vec<_>>(), [b"z", b"a"]);
+    assert_eq!(backlog.take(T, 0).len(), 1, "at least one");
+}
+
+#[test]
+fn what_happens_meanwhile_comes_after_what_is_put_back() {
+    let mut backlog = Backlog::default();
+    insert(&mut backlog, T, "d", Dirt::RemovedDir);
+    let taken = backlog.take(T, 100);
+    insert(&mut backlog, T, "d", Dirt::Touched);
+    backlog.put_back(taken, None);
+    assert_eq!(waiting(&backlog), [("d".to_owned(), Dirt::Deep)]);
+}
+
+#[test]
+fn entries_of_another_backlog_do_not_push_out_ours() {
+    let (mut one, mut other) = (Backlog::default(), Backlog::default());
+    insert(&mut one, T, "a", Dirt::Touched);
+    insert(&mut other, T, "b", Dirt::Touched);
+    one.put_back(other.drain(), None);
+    assert_eq!(one.take(T, usize::MAX).len(), 2);
+}
+
+#[test]
+fn too_many_paths_become_their_directory() {
+    let mut backlog = Backlog::default();
+    for n in 0..300 {
+        insert(&mut backlog, T, &format!("big/sub/{n}"), Dirt::Touched);
+        insert(&mut backlog, T, &format!("top{n}"), Dirt::Touched);
+    }
+    let collapsed = backlog.collapse(T, 400).unwrap();
+    assert_eq!(collapsed, Collapsed::Into(RelPath::new("big/sub").unwrap(), 300));
+    assert_eq!(backlog.len(), 301);
+    assert_eq!(backlog.collapse(T, 400), None);
+    assert_eq!(backlog.collapse(T, 100), Some(Collapsed::Whole));
+    assert!(backlog.is_empty());
+}
+
+fn dirt() -> impl Strategy<Value = Dirt> {
+    prop_oneof![
+        Just(Dirt::Touched),
+        Just(Dirt::Removed),
+        Just(Dirt::RemovedDir),
+        Just(Dirt::Deep),
+        Just(Dirt::Sweep)
+    ]
+}
+
+proptest! {
+    /// Against the naive model "every changed path": each is in the backlog itself, or an
+    /// ancestor stands for it; and the queue holds exactly the entries.
+    #[test]
+    fn nothing_is_forgotten(changes in proptest::collection::vec(("[ab](/[ab]){0,3}", dirt()), 0..60)) {
+        let mut backlog = Backlog::default();
+        let mut model: Vec<RelPath> = vec![];
+        for (n, (path, dirt)) in changes.iter().enumerate() {
+            insert(&mut backlog, T + Duration::from_millis(n as u64), path, *dirt);
+            model.push(RelPath::new(path.clone()).unwrap());
+        }
+        for path in &model {
+            let stands_for = |(p, e): (&RelPath, &Entry)| {
+                p == path || (path.is_below(p) && matches!(e.dirt, Dirt::Deep | Dirt::RemovedDir | Dirt::Sweep))
+            };
+            prop_assert!(backlog.iter().any(stands_for), "{path}");
+        }
+        prop_assert_eq!(backlog.queue.len(), backlog.entries.len());
+        let count = backlog.len();
+        let taken = backlog.take(T + Duration::from_secs(60), usize::MAX);
+        prop_assert_eq!(taken.len(), count);
+        prop_assert!(backlog.is_empty() && backlog.queue.is_empty());
+    }
+}

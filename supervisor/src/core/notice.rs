@@ -1,0 +1,144 @@
+//! What the core tells the operator: one place for the words, so that they stay in step.
+//! Lines state facts as `key=value`; one line a change of state, none a failure.
+
+use common::message::{LossCause, Outcome, RootLoss};
+use common::path::RelPath;
+use log::Level;
+
+use super::backlog::Collapsed;
+use super::remote::{Remote, Turn};
+use super::{Action, JobEnd};
+
+/// Most bytes of rsync's own words in a line.
+const MAX_SAID: usize = 400;
+
+/// Paths gave way to what stands for them.
+pub fn collapsed(remote: &str, collapsed: &Collapsed) -> Action {
+    let text = match collapsed {
+        Collapsed::Into(path, count) => {
+            format!("backlog full remote={remote} paths={count}: their directory={path} is sent as a whole")
+        }
+        Collapsed::Whole => format!("backlog full remote={remote}: a full sync takes its place"),
+    };
+    Action::Log(Level::Warn, text)
+}
+
+/// Sight of a subtree was lost.
+pub fn rescan(tree: &str, path: &RelPath, cause: LossCause, mirror: bool) -> Action {
+    let cause = match cause {
+        LossCause::Overflow => "the kernel's queue was full",
+        LossCause::Unwatched => "directories without a watch",
+        LossCause::Backlog => "too many changes at once",
+        LossCause::Unreadable => "a directory could not be read",
+    };
+    let deletions = deletions(mirror);
+    Action::Log(
+        Level::Warn,
+        format!("rescan tree={tree} path={path} cause=\"{cause}\" deletions=\"{deletions}\""),
+    )
+}
+
+/// The watcher was away, or the root was.
+pub fn blind(tree: &str, mirror: bool) -> Action {
+    let deletions = deletions(mirror);
+    let text = format!("rescan tree={tree} cause=\"nobody watched for a while\" deletions=\"{deletions}\"");
+    Action::Log(Level::Warn, text)
+}
+
+/// Every directory is watched.
+pub fn watching(tree: &str, directories: u64) -> Action {
+    Action::Log(Level::Info, format!("watching tree={tree} directories={directories}"))
+}
+
+/// Another directory stands in the root's place.
+pub fn root_replaced(tree: &str) -> Action {
+    let text = format!(
+        "root replaced tree={tree}: another directory stands in its place. What is in it is sent; deletions are held \
+         until the old one is back. Restart the supervisor to accept the new one"
+    );
+    Action::Log(Level::Error, text)
+}
+
+/// The root is gone.
+pub fn root_lost(tree: &str, cause: RootLoss) -> Action {
+    let cause = match cause {
+        RootLoss::Missing => "it is missing",
+        RootLoss::Replaced => "it was renamed or replaced",
+        RootLoss::Unmounted => "it was unmounted",
+    };
+    let text = format!("root lost tree={tree}: {cause}. Nothing is deleted on the remotes; waiting for it");
+    Action::Log(Level::Error, text)
+}
+
+/// A child died and is started again.
+pub fn child_died(child: &str, how: &str) -> Action {
+    Action::Log(Level::Warn, format!("child died {child} how=\"{how}\"; restarting it"))
+}
+
+/// What a remote still lacks when the supervisor stops.
+pub fn not_sent(remote: &Remote) -> Action {
+    let text = format!(
+        "not sent remote={} pending={} held_deletions={}",
+        remote.label,
+        remote.pending(),
+        remote.parked()
+    );
+    Action::Log(Level::Warn, text)
+}
+
+/// How a job's end changed a remote's standing.
+pub fn turn(remote: &Remote, turn: Turn, end: &JobEnd) -> Option<Action> {
+    let (label, status, said, pending) = (&remote.label, end.status, said(&end.tail), remote.pending());
+    let (level, text) = match turn {
+        Turn::None => return None,
+        Turn::Recovered => (Level::Info, format!("remote up remote={label} pending={pending}")),
+        Turn::Failed => {
+            let reason = reason(end.outcome);
+            let text = format!(
+                "remote down remote={label} reason=\"{reason}\" status={status} pending={pending}{said}"
+            );
+            (Level::Error, text)
+        }
+        Turn::Partial => (
+            Level::Warn,
+            format!("some paths failed and will be tried again remote={label} status={status}{said}"),
+        ),
+        Turn::Synced => (Level::Info, format!("full sync done remote={label}")),
+        Turn::RootEmpty => {
+            let text =
+                format!("root empty remote={label}: a full sync would delete all of it; deletions are held");
+            (Level::Error, text)
+        }
+    };
+    Some(Action::Log(level, text))
+}
+
+/// An outcome in the operator's words.
+fn reason(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Done => "done",
+        Outcome::Partial => "some paths failed",
+        Outcome::Unreachable => "it does not answer or broke off",
+        Outcome::Refused => "it refuses: check module, password and rights",
+        Outcome::NoSpace => "it has no space left",
+        Outcome::Misconfigured => "rsync does not accept its parameters",
+        Outcome::RootGone => "the watched root is missing or replaced",
+        Outcome::RootEmpty => "the watched root is empty",
+        Outcome::TimedOut => "the transfer hung and was killed",
+        Outcome::Broken => "rsync failed",
+    }
+}
+
+fn deletions(mirror: bool) -> &'static str {
+    if mirror { "mirrored" } else { "those made meanwhile are not known, and not mirrored" }
+}
+
+/// The end of what rsync said, in one line.
+fn said(tail: &str) -> String {
+    let tail = tail.trim_end();
+    if tail.is_empty() {
+        return String::new();
+    }
+    let from = tail.ceil_char_boundary(tail.len().saturating_sub(MAX_SAID));
+    format!(" said=\"{}\"", tail.get(from..).unwrap_or_default().replace('\n', "; "))
+}

@@ -1,0 +1,93 @@
+//! What children say: legal for this role, from a child that was checked, about things that
+//! exist. Anything else is a violation, and ends the child.
+
+use common::event::TreeId;
+use common::log::Shown;
+use common::message::{MAX_TAIL, SyncerReport, WatcherReport};
+use log::{Level, log};
+
+use super::EventLoop;
+use crate::core::{Input, JobEnd, Pace, Role};
+
+impl EventLoop {
+    pub(super) fn watcher_says(&mut self, pid: i32, report: WatcherReport) -> Result<(), String> {
+        if report == WatcherReport::Ready {
+            return self.ready(pid, Role::Watcher);
+        }
+        self.expect_ready(pid)?;
+        let known = |tree: TreeId| {
+            if usize::from(tree.0) < self.plan.trees() {
+                Ok(tree)
+            } else {
+                Err("a tree that does not exist".to_owned())
+            }
+        };
+        match report {
+            WatcherReport::Ready => {}
+            WatcherReport::Watching { tree, root, directories } => {
+                self.tell(Input::Watching(known(tree)?, root, directories));
+                self.announce(tree, root);
+            }
+            WatcherReport::Changes(tree, changes) => self.tell(Input::Changes(known(tree)?, changes)),
+            WatcherReport::Rescan { tree, path, cause } => {
+                self.tell(Input::Rescan(known(tree)?, path, cause));
+            }
+            WatcherReport::RootLost { tree, cause } => self.tell(Input::RootLost(known(tree)?, cause)),
+            WatcherReport::WatchLimit { tree, unwatched, needed } => {
+                let tree = Shown(self.plan.watch(known(tree)?)).to_string();
+                let limit = needed.saturating_add(needed / 5);
+                log!(
+                    if unwatched == 0 { Level::Info } else { Level::Error },
+                    "watch limit tree={tree} unwatched={unwatched} needed={needed}; the rest is rescanned each minute. \
+                     To cure: sysctl fs.inotify.max_user_watches={limit}"
+                );
+            }
+            WatcherReport::Beat { busy } => {
+                let pace = if busy { Pace::Busy } else { Pace::Idle };
+                self.tell(Input::Alive(Role::Watcher, pace));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn syncer_says(&mut self, pid: i32, role: Role, report: SyncerReport) -> Result<(), String> {
+        match report {
+            SyncerReport::Ready => return self.ready(pid, role),
+            SyncerReport::Beat => {
+                self.expect_ready(pid)?;
+                let working = self.children.get(&pid).is_some_and(|child| child.ticket.is_some());
+                let pace = if working { Pace::Busy } else { Pace::Idle };
+                self.tell(Input::Alive(role, pace));
+            }
+            SyncerReport::Done { ticket, outcome, status, mut tail } => {
+                self.expect_ready(pid)?;
+                let child = self.children.get_mut(&pid).ok_or("a child that does not exist")?;
+                if child.ticket != Some(ticket) {
+                    return Err("done with a job that it was not given".to_owned());
+                }
+                child.ticket = None;
+                tail.retain(|ch| ch == '\n' || !ch.is_control());
+                tail.truncate(tail.floor_char_boundary(MAX_TAIL));
+                self.tell(Input::Done(role, JobEnd { outcome, status, tail }));
+            }
+        }
+        Ok(())
+    }
+
+    /// A child says that it is confined; that is looked at from outside before it gets work.
+    fn ready(&mut self, pid: i32, role: Role) -> Result<(), String> {
+        let child = self.children.get_mut(&pid).ok_or("a child that does not exist")?;
+        if child.ready {
+            return Err("ready twice".to_owned());
+        }
+        child.check().map_err(|error| error.to_string())?;
+        child.ready = true;
+        self.tell(Input::Ready(role));
+        Ok(())
+    }
+
+    fn expect_ready(&self, pid: i32) -> Result<(), String> {
+        let ready = self.children.get(&pid).is_some_and(|child| child.ready);
+        if ready { Ok(()) } else { Err("a report before it was ready".to_owned()) }
+    }
+}
