@@ -9,7 +9,7 @@ use support::churn::Churn;
 use support::random::{Random, seed};
 use support::{LOCALHOST, Mirror, Setup, pause, scale};
 
-const CONVERGED: Duration = Duration::from_secs(20);
+const CONVERGED: Duration = Duration::from_mins(2);
 
 /// Mostly at full speed, now and then with a pause in which the mirror catches up.
 fn between(random: &mut Random) {

@@ -3,19 +3,19 @@
 //! It reports that a path is dirty and why ([`common::event::Dirt`]), never what to do about
 //! it. It follows renames, never symbolic links; what it loses sight of it reports as a rescan.
 //! It is told its part of the config once, gives up every privilege, and from then on only
-//! speaks. One way: kernel → [`live`] (with [`translate`], [`tree`], [`limbo`]) → [`scan`] for
-//! what is new → [`outbox`] → supervisor.
+//! speaks. One way: kernel → `live` (with `translate`, `tree`, `limbo`) → `scan` for
+//! what is new → `outbox` → supervisor.
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`watcher`] | the loop |
-//! | [`root`], [`live`] | a tree whose root may be gone; a tree whose root is there |
-//! | [`kernel`], [`open`] | inotify; directories without following links |
-//! | [`tree`], [`arena`] | which watch is which directory |
-//! | [`translate`] | what an event means |
-//! | [`limbo`], [`recent`] | the two halves of a rename; names that come and go at once |
-//! | [`scan`], [`limit`], [`links`] | walking; too few watches; files with several names |
-//! | [`outbox`] | what waits for the supervisor |
+//! | `watcher` | the loop |
+//! | `root`, `live` | a tree whose root may be gone; a tree whose root is there |
+//! | `kernel`, `open` | inotify; directories without following links |
+//! | `tree`, `arena` | which watch is which directory |
+//! | `translate` | what an event means |
+//! | `limbo`, `recent` | the two halves of a rename; names that come and go at once |
+//! | `scan`, `limit`, `links` | walking; too few watches; files with several names |
+//! | `outbox` | what waits for the supervisor |
 
 #![forbid(unsafe_code)]
 

@@ -150,7 +150,8 @@ impl Churn {
         let path = self.file()?;
         let time =
             SystemTime::UNIX_EPOCH + Duration::from_nanos(self.random.below(2_000_000_000_000_000_000));
-        fs::File::open(path)?.set_times(FileTimes::new().set_modified(time))
+        // Both, as utimes(2) does: one alone is IN_MODIFY to inotify, not IN_ATTRIB.
+        fs::File::open(path)?.set_times(FileTimes::new().set_modified(time).set_accessed(time))
     }
 
     fn chown(&mut self) -> io::Result<()> {

@@ -26,6 +26,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -50,6 +51,15 @@ pub fn wait_until(what: &str, deadline: Duration, mut met: impl FnMut() -> bool)
 /// Paces a test. Never what a test relies on to synchronise.
 pub fn pause(duration: Duration) {
     thread::park_timeout(duration);
+}
+
+/// Tells a thread to end when it is dropped, so also when the test has failed.
+pub struct Over<'a>(pub &'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Whether the tests run as root, with uids and capabilities to give away.

@@ -34,6 +34,11 @@ pub fn lives(pid: i32) -> bool {
     read(pid).is_some()
 }
 
+/// The command of a process, words divided by blanks; empty when it has ended.
+pub fn command(pid: i32) -> String {
+    read(pid).map(|process| process.command).unwrap_or_default()
+}
+
 /// All processes below `ancestor`.
 pub fn descendants(ancestor: i32) -> Vec<Process> {
     let all = all();

@@ -128,7 +128,9 @@ fn mirrored(bench: &mut Bench, work: impl FnOnce(&Path) + Send) {
         loop {
             let was_over = over.load(Ordering::Acquire);
             bench.turn();
-            std::mem::take(&mut bench.seen).iter().for_each(|report| remote.obey(report));
+            for report in std::mem::take(&mut bench.seen) {
+                remote.obey(&report);
+            }
             if was_over && remote.is_equal() {
                 return;
             }
@@ -254,7 +256,9 @@ fn any_sequence_seen_late() {
             for _ in 0..random.below(4) {
                 bench.turn();
             }
-            std::mem::take(&mut bench.seen).iter().for_each(|report| remote.obey(report));
+            for report in std::mem::take(&mut bench.seen) {
+                remote.obey(&report);
+            }
         }
         let deadline = Instant::now() + PATIENCE;
         while !remote.is_equal() {
@@ -264,7 +268,9 @@ fn any_sequence_seen_late() {
                 difference(&remote.replica, &source(&root))
             );
             bench.turn();
-            std::mem::take(&mut bench.seen).iter().for_each(|report| remote.obey(report));
+            for report in std::mem::take(&mut bench.seen) {
+                remote.obey(&report);
+            }
         }
         probe(&mut bench);
     }

@@ -1,0 +1,159 @@
+//! Whatever is killed or stopped, the mirror goes on. `SEED` repeats a run, `CRASH_OPS` makes
+//! it longer.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod support;
+
+use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use support::churn::Churn;
+use support::random::{Random, seed};
+use support::{LOCALHOST, Mirror, Over, SOON, Setup, holds, pause, processes, scale, wait_until, write};
+
+/// The pause before a restart doubles with each death, up to half a minute; so does that before
+/// a retry.
+const RECOVERED: Duration = Duration::from_mins(3);
+/// From one kill to the next.
+const INTERVAL: Duration = Duration::from_millis(500);
+
+/// Churns while children named `victims` are killed or stopped, and returns the log.
+fn churn_under_fire(victims: &str, changes: u64) -> String {
+    let mut mirror = Mirror::new(Setup::exact().remotes(&[LOCALHOST, LOCALHOST]));
+    let seed = seed();
+    let mut churn = Churn::new(&mirror.source(""), seed);
+    churn.run(200, |_| {});
+    mirror.run();
+    let (supervisor, over) = (mirror.supervisor().pid(), AtomicBool::new(false));
+    let shots = thread::scope(|scope| {
+        let shooter = scope.spawn(|| shoot(supervisor, victims, Random(seed), &over));
+        let over = Over(&over);
+        let spread = Duration::from_secs(9) / u32::try_from(changes).unwrap().min(3000);
+        churn.run(changes, |_| pause(spread));
+        drop(over);
+        shooter.join().unwrap()
+    });
+    eprintln!("{victims}: {shots} shots");
+    assert!(shots > 5, "only {shots} shots");
+    mirror.wait_equal(RECOVERED);
+    mirror.settle();
+    mirror.wait_equal(RECOVERED);
+    let log = mirror.log();
+    // It says what happened, briefly.
+    let lines = log.lines().count();
+    assert!(lines < 300 + 20 * shots, "{lines} lines for {shots} shots");
+    log
+}
+
+/// Kills or stops one child at a time.
+fn shoot(supervisor: i32, victims: &str, mut random: Random, over: &AtomicBool) -> usize {
+    let mut shots = 0;
+    while !over.load(Ordering::Relaxed) {
+        let next = Instant::now() + INTERVAL;
+        let mut children = processes::roles(supervisor, "");
+        let is_victim = |pid: &i32| processes::command(*pid).starts_with(victims);
+        children.retain(is_victim);
+        if let Some(&victim) = random.of(&children) {
+            let signal = if random.once_in(3) { Signal::SIGSTOP } else { Signal::SIGKILL };
+            shots += usize::from(kill(Pid::from_raw(victim), signal).is_ok());
+        }
+        while Instant::now() < next && !over.load(Ordering::Relaxed) {
+            pause(Duration::from_millis(10));
+        }
+    }
+    shots
+}
+
+fn count(log: &str, words: &[&str]) -> usize {
+    log.lines().filter(|line| words.iter().all(|word| line.contains(word))).count()
+}
+
+#[test]
+fn any_child_may_die_at_any_time() {
+    let log = churn_under_fire("sersync: ", scale("CRASH_OPS", 3000));
+    let deaths = count(&log, &["child died", "role=watcher"]);
+    let rescans = count(&log, &["rescan tree="]);
+    assert!(rescans <= deaths, "{rescans} rescans for {deaths} deaths of the watcher");
+}
+
+#[test]
+fn the_death_of_a_syncer_costs_no_rescan() {
+    let log = churn_under_fire("sersync: syncer", scale("CRASH_OPS", 3000) / 2);
+    assert!(count(&log, &["child died", "role=syncer"]) > 0);
+    assert_eq!(count(&log, &["child died", "role=watcher"]), 0);
+    assert_eq!(count(&log, &["rescan tree="]), 0);
+    let full_syncs = count(&log, &["full sync done"]);
+    assert_eq!(full_syncs, 2, "one for each remote, at start");
+}
+
+/// A transfer that takes minutes, and is under way.
+fn busy() -> Mirror {
+    let mut mirror = Mirror::start(Setup::plain().params("-art --bwlimit=100"));
+    write(mirror.source("large"), vec![b'x'; 40_000_000]);
+    let supervisor = mirror.supervisor().pid();
+    wait_until("rsync runs", SOON, || {
+        let rsync = |process: &processes::Process| process.command.contains("bwlimit");
+        processes::descendants(supervisor).iter().any(rsync)
+    });
+    mirror
+}
+
+/// Fails unless all of `family` are gone within a second.
+fn expect_gone(family: &[processes::Process]) {
+    let end = Instant::now() + Duration::from_secs(1);
+    loop {
+        let left: Vec<_> = family.iter().filter(|process| processes::lives(process.pid)).collect();
+        if left.is_empty() {
+            return;
+        }
+        assert!(Instant::now() < end, "still there: {left:#?}");
+        pause(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn nothing_outlives_the_supervisor() {
+    for signal in [Signal::SIGKILL, Signal::SIGABRT] {
+        let mut mirror = busy();
+        let family = processes::descendants(mirror.supervisor().pid());
+        assert!(family.len() >= 3, "{family:?}");
+        mirror.supervisor().signal(signal);
+        expect_gone(&family);
+    }
+}
+
+#[test]
+fn a_term_drains() {
+    for round in 0..5 {
+        let mut mirror = Mirror::start(Setup::plain().remotes(&[LOCALHOST, LOCALHOST]));
+        let supervisor = mirror.supervisor().pid();
+        write(mirror.source("old"), "to be removed");
+        mirror.wait_equal(SOON);
+        fs::remove_file(mirror.source("old")).unwrap();
+        write(mirror.source("last"), format!("just before the signal, {round}"));
+        mirror.supervisor().signal(Signal::SIGTERM);
+        let status = mirror.supervisor().wait_end(SOON);
+        assert_eq!(status.code(), Some(0));
+        for replica in 0..2 {
+            assert_eq!(mirror.difference(replica), Vec::<String>::new(), "replica{replica}, round {round}");
+        }
+        assert!(holds(mirror.replica("last"), format!("just before the signal, {round}")));
+        assert!(processes::descendants(supervisor).is_empty());
+    }
+}
+
+#[test]
+fn a_second_term_ends_at_once() {
+    let mut mirror = busy();
+    let family = processes::descendants(mirror.supervisor().pid());
+    mirror.supervisor().signal(Signal::SIGTERM);
+    mirror.wait_logged("stopping");
+    assert!(mirror.supervisor().ended().is_none(), "it drains");
+    mirror.supervisor().signal(Signal::SIGTERM);
+    assert_eq!(mirror.supervisor().wait_end(Duration::from_secs(2)).code(), Some(0));
+    expect_gone(&family);
+}
