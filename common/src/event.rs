@@ -67,6 +67,7 @@ pub struct Change {
     pub path: RelPath,
     /// Why.
     pub dirt: Dirt,
-    /// The inotify bits seen, `IN_ISDIR` among them; 0 for what a scan found.
+    /// The inotify bits seen, [`IN_ISDIR`] among them; [`IN_CREATE`] for what a scan found, 0 for
+    /// what nobody saw.
     pub mask: u32,
 }

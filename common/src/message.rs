@@ -38,6 +38,8 @@ pub struct WatchSlice {
     pub switches: Switches,
     /// Which names do not.
     pub filter: Vec<FilterExpression>,
+    /// Whether a file that changed under one of its names is reported under the others too.
+    pub follow_links: bool,
     /// Print each watch and each event.
     pub debug: bool,
     /// What the process may keep.
@@ -161,6 +163,8 @@ pub struct SyncSlice {
     pub filter: Vec<FilterExpression>,
     /// rsync patterns for full syncs.
     pub excludes: Vec<OsString>,
+    /// Whether an rsync is kept waiting for the next batch.
+    pub warm: bool,
     /// Print each rsync command and what it says.
     pub debug: bool,
     /// What the process may keep.

@@ -269,7 +269,7 @@ impl EventLoop {
             let confinement = child.confinement.clone();
             let sent = match (child.role, orders) {
                 (Role::Watcher, Some(Orders::Watcher(orders))) => {
-                    child.configure_watcher(orders, self.plan.watch_slice(confinement))
+                    child.configure_watcher(orders, self.plan.watch_slice(self.full_sync, confinement))
                 }
                 (Role::Syncer(id, _), Some(Orders::Syncer(orders))) => {
                     let slice = self.plan.sync_slice(id, confinement);

@@ -3,6 +3,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -136,13 +137,17 @@ impl Plan {
         }
     }
 
-    /// The watcher's part.
-    pub fn watch_slice(&self, confinement: Confinement) -> WatchSlice {
+    /// The watcher's part. Files with several names are followed where the remote is to become
+    /// equal: with `-r`, `<crontab>` or `-H`. Elsewhere each name travels by its own events, as ever.
+    pub fn watch_slice(&self, full_sync: bool, confinement: Confinement) -> WatchSlice {
         let trees = (0_u16..).map(TreeId).zip(&self.roots);
         WatchSlice {
             trees: trees.map(|(id, root)| WatchTree { id, root: root.clone().into_os_string() }).collect(),
             switches: self.config.switches,
             filter: self.config.filter.clone(),
+            follow_links: full_sync
+                || self.config.crontab.is_some()
+                || keeps_links(&self.config.rsync.params),
             debug: self.config.debug,
             confinement,
         }
@@ -160,6 +165,7 @@ impl Plan {
             delete: self.config.switches.delete,
             filter: self.config.filter.clone(),
             excludes: self.config.sync_excludes.clone(),
+            warm: self.config.warm,
             debug: self.config.debug,
             confinement,
         })
@@ -198,6 +204,14 @@ fn find_rsync(configured: Option<&OsStr>) -> Result<PathBuf, Error> {
 
 fn is_executable(path: &Path) -> bool {
     path.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+}
+
+/// Whether `-H` is among rsync's parameters.
+fn keeps_links(params: &[OsString]) -> bool {
+    params.iter().map(|word| word.as_bytes()).any(|word| {
+        word == b"--hard-links"
+            || (word.starts_with(b"-") && !word.starts_with(b"--") && word.contains(&b'H'))
+    })
 }
 
 /// Asks rsync for its version, without the supervisor's privileges.

@@ -48,8 +48,15 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> Exit {
 /// Enters a role. Its page begins by making itself powerless.
 pub fn role(name: &str, channel: &str) -> Exit {
     match name {
-        "watcher" => watcher::run(channel),
-        "syncer" => syncer::run(channel),
+        "watcher" => {
+            // What `top` shows; the command line says it with the remote's number.
+            let _ = nix::sys::prctl::set_name(c"sersync-watcher");
+            watcher::run(channel)
+        }
+        "syncer" => {
+            let _ = nix::sys::prctl::set_name(c"sersync-syncer");
+            syncer::run(channel)
+        }
         _ => {
             complain("roles are started by the supervisor only");
             Exit::Usage

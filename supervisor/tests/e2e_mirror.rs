@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use support::{LOCALHOST, Mirror, Over, SOON, Setup, exists, holds, pause, walk, wait_until, write};
+use support::{LOCALHOST, Mirror, Over, SOON, Setup, exists, holds, pause, wait_until, walk, write};
 
 /// Does something to the source, and waits until nothing differs.
 fn step(mirror: &Mirror, what: &str, act: impl FnOnce(&Path)) {

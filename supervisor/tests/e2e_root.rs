@@ -30,7 +30,9 @@ fn filled(setup: Setup) -> Mirror {
 }
 
 fn expect_all(mirror: &Mirror, names: &[&str]) {
-    for (replica, name) in mirror.replicas.iter().flat_map(|replica| names.iter().map(move |name| (replica, name))) {
+    for (replica, name) in
+        mirror.replicas.iter().flat_map(|replica| names.iter().map(move |name| (replica, name)))
+    {
         assert!(holds(replica.join(name), name), "{name} is gone from {}", replica.display());
     }
 }
@@ -158,7 +160,8 @@ fn everything_removed_one_by_one() {
             write(mirror.source(format!("many/{}/{n}", n % 10)), "one of many");
         }
         mirror.wait_equal(SOON);
-        let rm = Command::new("sh").args(["-c", "rm -rf ./*"]).current_dir(mirror.source("")).status().unwrap();
+        let rm =
+            Command::new("sh").args(["-c", "rm -rf ./*"]).current_dir(mirror.source("")).status().unwrap();
         assert!(rm.success());
         mirror.wait_equal(SOON);
         for replica in &mirror.replicas {

@@ -286,6 +286,7 @@ pub(crate) mod tests {
             delete: true,
             filter: vec![],
             excludes: vec!["*.php".into(), "info/*".into()],
+            warm: false,
             debug: false,
             confinement: Confinement {
                 uid: None,

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::os::fd::AsFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::event::RootId;
 use common::filter::{BadExpression, Filter};
@@ -13,8 +13,9 @@ use crate::argv::{self, Form};
 use crate::list::{self, Kind, Lists, Whole};
 use crate::outcome::{Ended, outcome};
 use crate::root::{Root, RootError};
-use crate::rsync::{Feed, Limits, Pulse, Run};
+use crate::rsync::{Feed, Limits, Pulse, Run, Spawned};
 use crate::tail::{Said, Stream, escape};
+use crate::warm::Warm;
 
 /// Most lines of rsync that one job writes to the log.
 const MAX_LOGGED: u32 = 1000;
@@ -42,21 +43,27 @@ pub struct JobEnd {
 pub struct Worker {
     pub(crate) slice: SyncSlice,
     pub(crate) filter: Filter,
+    /// The rsync that waits for the next batch.
+    warm: Option<Warm>,
 }
 
 impl Worker {
     /// Fails when an expression of the filter is not one.
     pub fn new(slice: SyncSlice) -> Result<Worker, BadExpression> {
-        Ok(Worker { filter: Filter::new(&slice.filter)?, slice })
+        Ok(Worker { filter: Filter::new(&slice.filter)?, slice, warm: None })
     }
 
     /// Does `job`; calls `beat` every [`common::message::BUSY_BEAT_SECS`] seconds.
-    pub fn run(&self, job: &Job, beat: &mut dyn FnMut()) -> JobEnd {
+    pub fn run(&mut self, job: &Job, beat: &mut dyn FnMut()) -> JobEnd {
+        let warm = self.warm.take();
         // Closed at the end of the job: an open root would keep its filesystem from being
         // unmounted.
         let root = match Root::open(&self.slice.root, job.root) {
             Ok(root) => root,
-            Err(error) => return JobEnd::of_root(&error),
+            Err(error) => {
+                warm.into_iter().for_each(Warm::discard);
+                return JobEnd::of_root(&error);
+            }
         };
         let deletions = argv::effective(&self.slice, job.deletions);
         let mut transfers = Transfers {
@@ -67,13 +74,39 @@ impl Worker {
             pulse: Pulse::new(beat),
             limits: limits(&self.slice),
             log_left: MAX_LOGGED,
+            warm,
             end: JobEnd { outcome: Outcome::Done, status: 0, tail: String::new() },
         };
         match &job.work {
             Work::Full => transfers.all(Lists { whole: Some(Whole::Mirror), ..Lists::default() }),
             Work::Batch(paths) => transfers.all(list::normalise(paths, |path| root.kind(path))),
         }
-        transfers.end
+        let Transfers { end, warm, .. } = transfers;
+        self.warm = warm;
+        end
+    }
+
+    /// Starts an rsync ahead for the batch that may follow this job.
+    pub fn warm_up(&mut self, job: &Job, end: &JobEnd) {
+        if self.slice.warm
+            && self.warm.is_none()
+            && end.outcome == Outcome::Done
+            && matches!(job.work, Work::Batch(_))
+        {
+            self.warm = Warm::start(&self.slice, job);
+        }
+    }
+
+    /// When the rsync that waits has waited long enough.
+    pub fn cools_at(&self) -> Option<Instant> {
+        self.warm.as_ref().map(Warm::expires)
+    }
+
+    /// Ends the rsync that waits, if its time is over.
+    pub fn cool_down(&mut self, now: Instant) {
+        if self.cools_at().is_some_and(|at| now >= at) {
+            self.warm.take().into_iter().for_each(Warm::discard);
+        }
     }
 }
 
@@ -92,6 +125,7 @@ pub(crate) struct Transfers<'a> {
     pulse: Pulse<'a>,
     limits: Limits,
     log_left: u32,
+    warm: Option<Warm>,
     end: JobEnd,
 }
 
@@ -150,13 +184,25 @@ impl Transfers<'_> {
         &mut self,
         form: Form,
         deletions: Deletions,
-        paths: impl ExactSizeIterator<Item = &'p RelPath>,
+        paths: impl ExactSizeIterator<Item = &'p RelPath> + Clone,
     ) {
-        if paths.len() > 0 && goes_on(self.end.outcome) {
-            let argv = argv::argv(&self.worker.slice, form, deletions);
-            let mut paths = paths;
-            self.transfer(&argv, &mut |buffer| feed(&mut paths, buffer));
+        if paths.len() == 0 || !goes_on(self.end.outcome) {
+            return;
         }
+        let argv = argv::argv(&self.worker.slice, form, deletions);
+        if form == Form::Shallow
+            && let Some(spawned) = self.warm.take().and_then(|warm| warm.take_for(self.id, deletions))
+        {
+            let mut paths = paths.clone();
+            let end = self.run(Some(spawned), &argv, &mut |buffer| feed(&mut paths, buffer), &mut |_| {});
+            if goes_on(end.outcome) {
+                self.worst_of(end.outcome, end.status, end.tail);
+                return;
+            }
+            // It may have died while it waited. Only a cold one tells what is the matter.
+        }
+        let mut paths = paths;
+        self.transfer(&argv, &mut |buffer| feed(&mut paths, buffer));
     }
 
     /// Runs rsync and keeps the result if it is worse than what there was.
@@ -175,6 +221,19 @@ impl Transfers<'_> {
         feed: &mut dyn FnMut(&mut Vec<u8>) -> Feed,
         output: &mut dyn FnMut(&[u8]),
     ) -> Outcome {
+        let JobEnd { outcome, status, tail } = self.run(None, argv, feed, output);
+        self.worst_of(outcome, status, tail);
+        outcome
+    }
+
+    /// One run, with a process that was started before if there is one.
+    fn run(
+        &mut self,
+        spawned: Option<Spawned>,
+        argv: &[OsString],
+        feed: &mut dyn FnMut(&mut Vec<u8>) -> Feed,
+        output: &mut dyn FnMut(&[u8]),
+    ) -> JobEnd {
         let debug = self.worker.slice.debug;
         if debug {
             log::info!("rsync: {}", argv::shown(argv));
@@ -191,7 +250,10 @@ impl Transfers<'_> {
             said.push(stream, text);
         };
         let run = Run { argv, root: self.root.as_fd(), feed, line: &mut line, limits: self.limits };
-        let ended = run.finish(&mut self.pulse);
+        let ended = match spawned {
+            Some(spawned) => run.resume(spawned, &mut self.pulse),
+            None => run.finish(&mut self.pulse),
+        };
         let mut tail = said.text();
         if let Ended::Failed(error) = &ended {
             tail = format!("cannot run rsync: {error}");
@@ -202,8 +264,7 @@ impl Transfers<'_> {
         if outcome == Outcome::Refused && Root::open(&self.worker.slice.root, self.id).is_err() {
             outcome = Outcome::RootGone;
         }
-        self.worst_of(outcome, ended.status(), tail);
-        outcome
+        JobEnd { outcome, status: ended.status(), tail }
     }
 
     /// Keeps the worse of what there was and what is new.

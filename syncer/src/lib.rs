@@ -11,6 +11,7 @@
 //! | `list` | dirty paths into lists, pure |
 //! | `argv` | argument vectors, pure |
 //! | `rsync`, `session` | one run: spawn; feed, read, watch, reap |
+//! | `warm` | an rsync that was started ahead |
 //! | `vital`, `tail` | its signs of life, what it said |
 //! | `outcome` | the table of exit statuses |
 //! | `walk`, `listed` | subtrees under a filter |
@@ -27,8 +28,9 @@ mod session;
 mod tail;
 mod vital;
 mod walk;
+mod warm;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::exit::Exit;
 use common::filter::BadExpression;
@@ -38,6 +40,8 @@ use common::{confine, log as role_log};
 use ipc_channel::ipc::IpcReceiver;
 use ipc_channel::{IpcError, TryRecvError};
 use thiserror::Error;
+
+use crate::rsync::after;
 
 pub use argv::full_sync_argv;
 pub use job::{JobEnd, Worker};
@@ -83,18 +87,30 @@ fn serve(channel: &str) -> Result<(), Failure> {
 }
 
 fn obey(orders: &IpcReceiver<SyncerOrder>, uplink: &Uplink, slice: SyncSlice) -> Result<(), Failure> {
-    let worker = Worker::new(slice)?;
+    let mut worker = Worker::new(slice)?;
+    let pause = Duration::from_secs(IDLE_BEAT_SECS);
+    let mut beat_at = after(Instant::now(), pause);
     loop {
-        match orders.try_recv_timeout(Duration::from_secs(IDLE_BEAT_SECS)) {
+        let wake_at = worker.cools_at().map_or(beat_at, |at| at.min(beat_at));
+        match orders.try_recv_timeout(wake_at.saturating_duration_since(Instant::now())) {
             Ok(SyncerOrder::Sync { ticket, job }) => {
                 // A beat that finds no room is not missed: unread reports are beats too. And
                 // when the supervisor is gone, so are we.
                 let end = worker.run(&job, &mut || drop(uplink.try_send(&SyncerReport::Beat)));
-                let JobEnd { outcome, status, tail } = end;
+                let JobEnd { outcome, status, tail } = end.clone();
                 uplink.send(&SyncerReport::Done { ticket, outcome, status, tail })?;
+                worker.warm_up(&job, &end);
+                beat_at = after(Instant::now(), pause);
             }
             Ok(SyncerOrder::Configure(_)) => return Err(Failure::OutOfTurn),
-            Err(TryRecvError::Empty) => uplink.send(&SyncerReport::Beat)?,
+            Err(TryRecvError::Empty) => {
+                let now = Instant::now();
+                worker.cool_down(now);
+                if now >= beat_at {
+                    uplink.send(&SyncerReport::Beat)?;
+                    beat_at = after(now, pause);
+                }
+            }
             Err(TryRecvError::IpcError(error)) => return Err(error.into()),
         }
     }

@@ -6,7 +6,7 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -80,18 +80,36 @@ pub(crate) struct Run<'a> {
     pub(crate) limits: Limits,
 }
 
-impl<'a> Run<'a> {
+impl Run<'_> {
     /// Runs it to its end.
     pub(crate) fn finish(self, pulse: &mut Pulse<'_>) -> Ended {
-        match self.start() {
-            Ok(mut session) => session.drive(pulse),
+        match Spawned::start(self.argv, self.root) {
+            Ok(spawned) => self.resume(spawned, pulse),
             Err(error) => Ended::Failed(error),
         }
     }
 
-    fn start(self) -> io::Result<Session<'a>> {
+    /// The same, with a process that was started before.
+    pub(crate) fn resume(self, spawned: Spawned, pulse: &mut Pulse<'_>) -> Ended {
+        Session::new(self, spawned).drive(pulse)
+    }
+}
+
+/// A process that runs and has not been given its list.
+pub(crate) struct Spawned {
+    /// Also its process group.
+    pub(crate) pid: Pid,
+    /// Where its list goes.
+    pub(crate) stdin: OwnedFd,
+    /// What it says.
+    pub(crate) outputs: Vec<Output>,
+}
+
+impl Spawned {
+    /// Starts `argv` in the directory `root`.
+    pub(crate) fn start(argv: &[OsString], root: BorrowedFd<'_>) -> io::Result<Spawned> {
         let no_program = || io::Error::from(io::ErrorKind::NotFound);
-        let (program, arguments) = self.argv.split_first().ok_or_else(no_program)?;
+        let (program, arguments) = argv.split_first().ok_or_else(no_program)?;
         // A socket and not a pipe: writing to a closed one must not raise SIGPIPE.
         let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)?;
         let mut command = Command::new(program);
@@ -101,7 +119,7 @@ impl<'a> Run<'a> {
             .env("LC_ALL", "C")
             .env("PATH", "/usr/bin:/bin")
             // Not by name: rsync starts in the very directory that was compared.
-            .current_dir(confine::fd_path(self.root))
+            .current_dir(confine::fd_path(root))
             .process_group(0)
             .stdin(Stdio::from(theirs))
             .stdout(Stdio::piped())
@@ -111,7 +129,7 @@ impl<'a> Run<'a> {
         let pid = Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?);
         let output = child.stdout.take().map(|pipe| Output::new(Stream::Output, pipe.into()));
         let errors = child.stderr.take().map(|pipe| Output::new(Stream::Errors, pipe.into()));
-        Ok(Session::new(self, pid, ours, output.into_iter().chain(errors).collect()))
+        Ok(Spawned { pid, stdin: ours, outputs: output.into_iter().chain(errors).collect() })
     }
 }
 

@@ -11,7 +11,7 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::{Pid, read};
 
 use crate::outcome::Ended;
-use crate::rsync::{Feed, Pulse, Run, after};
+use crate::rsync::{Feed, Pulse, Run, Spawned, after};
 use crate::tail::{Lines, Stream};
 use crate::vital;
 
@@ -53,9 +53,9 @@ pub(crate) struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    /// `run` has become the process `pid`, which reads its list from the other end of `stdin`.
-    pub(crate) fn new(run: Run<'a>, pid: Pid, stdin: OwnedFd, outputs: Vec<Output>) -> Session<'a> {
-        let now = Instant::now();
+    /// `run` has become that process.
+    pub(crate) fn new(run: Run<'a>, spawned: Spawned) -> Session<'a> {
+        let (now, Spawned { pid, stdin, outputs }) = (Instant::now(), spawned);
         Session {
             run,
             pid,

@@ -112,7 +112,11 @@ impl Live {
             || (switches.modify && mask & bits::MODIFY != 0)
             || (switches.attrib && mask & bits::ATTRIB != 0);
         let named = self.links.is_counting() && mask & (bits::CREATE | bits::MOVED_TO) != 0;
-        if mask & bits::ISDIR != 0 || self.links.state == State::GivenUp || !(changed || named) {
+        if !self.rules.follow_links
+            || mask & bits::ISDIR != 0
+            || self.links.state == State::GivenUp
+            || !(changed || named)
+        {
             return;
         }
         let Some(stat) = lstat(absolute(&self.path, path).as_os_str()).ok().filter(has_more_names) else {

@@ -36,6 +36,8 @@ pub(crate) struct Rules {
     pub(crate) switches: Switches,
     /// Which names do not.
     pub(crate) filter: Filter,
+    /// Report a changed file under all of its names.
+    pub(crate) follow_links: bool,
     /// Print each watch and each event.
     pub(crate) debug: bool,
 }

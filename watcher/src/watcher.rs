@@ -44,7 +44,12 @@ pub(crate) struct Watcher {
 impl Watcher {
     /// Watches what `slice` names. Nothing is opened before the first turn.
     pub(crate) fn new(slice: &WatchSlice, filter: Filter, uplink: Uplink) -> Watcher {
-        let rules = Rc::new(Rules { switches: slice.switches, filter, debug: slice.debug });
+        let rules = Rc::new(Rules {
+            switches: slice.switches,
+            filter,
+            follow_links: slice.follow_links,
+            debug: slice.debug,
+        });
         let now = Instant::now();
         Watcher {
             roots: slice.trees.iter().map(|tree| Root::new(tree, Rc::clone(&rules), now)).collect(),

@@ -55,6 +55,8 @@ pub struct Config {
     pub plugins: Vec<PluginBlock>,
     /// `<privileges>`.
     pub privileges: Privileges,
+    /// `<warm start>`: after a transfer an rsync waits, connected, for the next one.
+    pub warm: bool,
 }
 
 /// `<host hostip="localhost" port="8008"/>`.

@@ -89,6 +89,7 @@ impl Reader {
             plugin,
             plugins,
             privileges: self.privileges(head.child("privileges")),
+            warm: self.switch(head.child("warm"), "start").unwrap_or(true),
         }
     }
 

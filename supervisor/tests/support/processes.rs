@@ -1,6 +1,7 @@
 //! What `/proc` tells about processes.
 
 use std::fs;
+use std::time::Duration;
 
 /// A process, as far as the tests care.
 #[derive(Debug, Clone)]
@@ -64,4 +65,12 @@ pub fn status(pid: i32, field: &str) -> Option<String> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
     Some(line.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
+/// What a process has used so far, in steps of 10 ms.
+pub fn cpu_time(pid: i32) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let (_, rest) = stat.rsplit_once(')').unwrap_or_default();
+    let ticks = rest.split_whitespace().skip(11).take(2).filter_map(|word| word.parse::<u64>().ok());
+    Duration::from_millis(10 * ticks.sum::<u64>())
 }

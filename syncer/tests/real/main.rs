@@ -9,3 +9,5 @@ mod filtered;
 mod mirror;
 #[cfg(test)]
 mod reconcile;
+#[cfg(test)]
+mod warm;

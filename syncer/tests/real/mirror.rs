@@ -83,7 +83,7 @@ impl Mirror {
 
     /// Runs a job on the root of that identity.
     pub(crate) fn run_on(&self, root: RootId, work: Work) -> JobEnd {
-        let worker = Worker::new(self.slice.clone()).unwrap();
+        let mut worker = Worker::new(self.slice.clone()).unwrap();
         worker.run(&Job { root, deletions: self.deletions, work }, &mut || {})
     }
 
@@ -189,6 +189,7 @@ fn slice(source: &Path, port: u16) -> SyncSlice {
         delete: true,
         filter: vec![],
         excludes: vec![],
+        warm: false,
         debug: false,
         confinement: Confinement {
             uid: None,

@@ -65,6 +65,7 @@ impl Bench {
                 .iter()
                 .map(|expression| FilterExpression(expression.as_bytes().to_vec()))
                 .collect(),
+            follow_links: true,
             debug: false,
             confinement: Confinement {
                 uid: None,

@@ -99,6 +99,7 @@ pub(crate) static HEAD: Known = with(
             ],
         ),
         once("privileges", &["firstUid"]),
+        once("warm", START),
     ],
 );
 
