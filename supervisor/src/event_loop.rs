@@ -110,10 +110,11 @@ impl EventLoop {
         self.core.start(self.now(), &mut actions);
         self.perform(actions);
         while self.stop != Stop::Now {
-            self.wait()?;
+            let heard = self.wait()?;
+            // What children said counts before they are found dead, or late.
+            self.take_reports(&heard);
             self.take_signals();
             self.take_met();
-            self.take_reports();
             self.tell(Input::Tick);
             self.refill();
         }
@@ -125,8 +126,9 @@ impl EventLoop {
         self.start.elapsed()
     }
 
-    /// Sleeps until something can be read or a deadline has come.
-    fn wait(&mut self) -> io::Result<()> {
+    /// Sleeps until something can be read or a deadline has come. The children that have
+    /// something to say.
+    fn wait(&mut self) -> io::Result<Vec<i32>> {
         let now = self.now();
         let deadline = [self.core.deadline(now), self.refill_at].into_iter().flatten().min();
         let timeout = match deadline {
@@ -141,14 +143,22 @@ impl EventLoop {
             PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.wake.0.as_fd(), PollFlags::POLLIN),
         ];
-        for child in self.children.values() {
-            fds.push(PollFd::new(child.reports(), PollFlags::POLLIN));
-            fds.extend(child.log().map(|log| PollFd::new(log, PollFlags::POLLIN)));
+        let mut owners = Vec::new();
+        for (&pid, child) in &self.children {
+            for fd in [Some(child.reports()), child.log()].into_iter().flatten() {
+                fds.push(PollFd::new(fd, PollFlags::POLLIN));
+                owners.push(pid);
+            }
         }
         match poll(&mut fds, timeout) {
-            Ok(_) | Err(Errno::EINTR) => Ok(()),
-            Err(error) => Err(error.into()),
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
         }
+        let of_children = fds.get(2..).unwrap_or_default().iter();
+        let ready = of_children.zip(owners).filter(|(fd, _)| fd.any().unwrap_or(true));
+        let mut pids: Vec<i32> = ready.map(|(_, pid)| pid).collect();
+        pids.dedup();
+        Ok(pids)
     }
 
     fn tell(&mut self, input: Input) {
@@ -283,9 +293,8 @@ impl EventLoop {
         }
     }
 
-    fn take_reports(&mut self) {
-        let pids: Vec<i32> = self.children.keys().copied().collect();
-        for pid in pids {
+    fn take_reports(&mut self, pids: &[i32]) {
+        for &pid in pids {
             if let Some(child) = self.children.get_mut(&pid) {
                 child.read_log();
                 if child.owes_lines() && self.refill_at.is_none() {
@@ -308,12 +317,14 @@ impl EventLoop {
             Role::Watcher => match self.frames.receive::<WatcherReport>(child.reports()) {
                 Received::Frame(report) => self.watcher_says(pid, report),
                 Received::Violation(violation) => Err(violation.to_string()),
-                Received::Empty | Received::Closed => return false,
+                Received::Closed => return hung_up(pid),
+                Received::Empty => return false,
             },
             Role::Syncer(..) => match self.frames.receive::<SyncerReport>(child.reports()) {
                 Received::Frame(report) => self.syncer_says(pid, role, report),
                 Received::Violation(violation) => Err(violation.to_string()),
-                Received::Empty | Received::Closed => return false,
+                Received::Closed => return hung_up(pid),
+                Received::Empty => return false,
             },
         };
         if let Err(what) = taken {
@@ -365,6 +376,12 @@ impl EventLoop {
         }
         orphans::end(|_| false);
     }
+}
+
+/// A child that cannot report any more is of no use; most are on their way out anyway.
+fn hung_up(pid: i32) -> bool {
+    send_kill(pid);
+    false
 }
 
 fn send_kill(pid: i32) {

@@ -95,11 +95,30 @@ fn busy() -> Mirror {
     let mut mirror = Mirror::start(Setup::plain().params("-art --bwlimit=100"));
     write(mirror.source("large"), vec![b'x'; 40_000_000]);
     let supervisor = mirror.supervisor().pid();
-    wait_until("rsync runs", SOON, || {
-        let rsync = |process: &processes::Process| process.command.contains("bwlimit");
-        processes::descendants(supervisor).iter().any(rsync)
-    });
+    wait_until("rsync runs", SOON, || !rsyncs(supervisor).is_empty());
     mirror
+}
+
+fn rsyncs(supervisor: i32) -> Vec<i32> {
+    let of_supervisor = processes::descendants(supervisor).into_iter();
+    of_supervisor.filter(|process| process.command.contains("bwlimit")).map(|process| process.pid).collect()
+}
+
+#[test]
+fn an_rsync_that_is_killed_or_stopped_is_replaced() {
+    let mut mirror = busy();
+    let supervisor = mirror.supervisor().pid();
+    for signal in [Signal::SIGKILL, Signal::SIGSTOP, Signal::SIGTERM] {
+        let old = rsyncs(supervisor);
+        for &pid in &old {
+            kill(Pid::from_raw(pid), signal).unwrap();
+        }
+        wait_until("another rsync runs", SOON, || {
+            let new = rsyncs(supervisor);
+            !new.is_empty() && !new.iter().any(|pid| old.contains(pid))
+        });
+    }
+    assert_eq!(mirror.logged("child died"), 0, "{}", mirror.log());
 }
 
 /// Fails unless all of `family` are gone within a second.

@@ -225,6 +225,23 @@ fn a_slow_save_never_deletes_the_live_file() {
     });
 }
 
+/// A time of modification that is set alone (`touch -m`) is `IN_MODIFY` to inotify.
+#[test]
+fn a_time_set_alone_travels_with_modify() {
+    let mirror = Mirror::start(Setup::exact().switch("modify", true));
+    step(&mirror, "create", |at| write(at.join("a"), "one"));
+    step(&mirror, "touch -m", |at| {
+        fs::File::open(at.join("a")).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+    });
+    step(&mirror, "write, slowly", |at| {
+        let mut file = fs::File::create(at.join("a")).unwrap();
+        for n in 0..20 {
+            file.write_all(&[n; 1000]).unwrap();
+            pause(Duration::from_millis(5));
+        }
+    });
+}
+
 #[test]
 fn update_keeps_what_is_newer_there() {
     let mut mirror = Mirror::start(Setup::plain().params("-artuz"));

@@ -8,6 +8,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use support::daemon::OTHERHOST;
 use support::{Daemon, LOCALHOST, Mirror, SOON, Setup, exists, holds, wait_until, write};
 
@@ -123,4 +124,27 @@ fn a_module_that_does_not_exist_yet() {
     mirror.wait_equal(SOON);
     mirror.wait_logged("remote up remote=127.0.0.2::m1");
     assert_eq!(turns(&mirror).len(), 2, "{:#?}", turns(&mirror));
+}
+
+/// A hanging remote holds the only worker; the other one gets it all the same.
+#[test]
+fn one_worker_is_enough() {
+    let mut mirror = Mirror::new(Setup::plain().remotes(&[LOCALHOST, OTHERHOST]).flags(&["-n", "1"]));
+    let mut hole = Hole::new(mirror.port);
+    mirror.run();
+    write(mirror.source("first"), "first");
+    wait_until("it hangs", SOON, || hole.tries() >= 1);
+    changes_travel(&mirror, "one worker");
+}
+
+#[test]
+fn a_term_does_not_wait_for_the_dead() {
+    let mut mirror = Mirror::start(Setup::plain().remotes(&[LOCALHOST, OTHERHOST]));
+    changes_travel(&mirror, "before");
+    mirror.wait_logged("remote down remote=127.0.0.2::m1");
+    write(mirror.source("last"), "last");
+    mirror.supervisor().signal(Signal::SIGTERM);
+    assert_eq!(mirror.supervisor().wait_end(Duration::from_secs(3)).code(), Some(0));
+    assert!(holds(mirror.replica("last"), "last"));
+    assert_eq!(mirror.logged("not sent remote=127.0.0.2::m1"), 1, "it says what is left");
 }

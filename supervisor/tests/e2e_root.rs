@@ -1,6 +1,6 @@
 //! A root that is missing, unmounted, replaced or empty is never mirrored as "everything was
 //! deleted". What was deleted one by one is.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod support;
 
@@ -21,11 +21,23 @@ fn fill(root: &Path) {
     }
 }
 
-/// A mirror with files that have arrived.
+/// A mirror with files that have arrived, and with nothing left to do.
 fn filled(setup: Setup) -> Mirror {
-    let mirror = Mirror::start(setup);
-    fill(&mirror.source(""));
+    filled_with(setup, &NAMES)
+}
+
+fn filled_with(setup: Setup, names: &[&str]) -> Mirror {
+    let full_syncs = if setup.flags.contains(&"-r") { setup.trees[0].len() } else { 0 };
+    let mut mirror = Mirror::new(setup);
+    let fill = |mirror: &Mirror| names.iter().for_each(|name| write(mirror.source(name), name));
+    if full_syncs > 0 {
+        fill(&mirror);
+    }
+    mirror.run();
+    wait_until("the full syncs are over", SOON, || mirror.logged("full sync done") == full_syncs);
+    fill(&mirror);
     mirror.wait_equal(SOON);
+    mirror.settle();
     mirror
 }
 
@@ -56,10 +68,7 @@ fn setups() -> [Setup; 2] {
 #[test]
 fn a_root_removed_and_made_again() {
     for setup in setups() {
-        let mirror = Mirror::start(setup);
-        write(mirror.source("one"), "one");
-        write(mirror.source("two"), "two");
-        mirror.wait_equal(SOON);
+        let mirror = filled_with(setup, &["one", "two"]);
         fs::remove_dir_all(mirror.source("")).unwrap();
         mirror.wait_logged("root lost");
         fs::create_dir(mirror.source("")).unwrap();
@@ -136,10 +145,7 @@ fn a_full_sync_of_an_empty_root() {
 
 #[test]
 fn a_root_that_is_empty_when_its_watcher_dies() {
-    let mut mirror = Mirror::new(Setup::exact());
-    fill(&mirror.source(""));
-    mirror.run();
-    mirror.wait_equal(SOON);
+    let mut mirror = filled(Setup::exact());
     let watcher = mirror.supervisor().child("watcher");
     // Nobody sees how it is emptied.
     kill(Pid::from_raw(watcher), Signal::SIGKILL).unwrap();
@@ -206,6 +212,7 @@ fn unmounted_and_mounted_again(setup: Setup) {
     let Some(mounted) = Mounted::new(mirror.source("")) else { return };
     mirror.run();
     fill(&mirror.source(""));
+    mirror.settle();
     mirror.wait_equal(SOON);
     wait_until("nothing of ours keeps it from being unmounted", SOON, || mounted.unmount());
     mirror.wait_logged("root lost");
