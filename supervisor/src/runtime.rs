@@ -4,7 +4,7 @@
 //! "The same config" is the same device and inode of the file. Supervisors with different
 //! configs live side by side.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -43,20 +43,21 @@ pub enum Error {
     NoUids(PathBuf),
 }
 
-/// Held for the supervisor's life. The locks go with the process, whatever ends it.
+/// Held for the supervisor's life. The locks go with the process, whatever ends it; the files
+/// go with an orderly end.
 #[derive(Debug)]
 pub struct Runtime {
     /// Private directory of this config: 0700, ours.
     pub directory: PathBuf,
     /// First uid of the block, when roles get uids of their own.
     pub first_uid: Option<u32>,
-    _lock: Flock<File>,
-    _block: Option<Flock<File>>,
+    _lock: Lock,
+    _block: Option<Lock>,
 }
 
 impl Runtime {
     /// Claims everything for the config file with this metadata.
-    pub fn claim(config: &std::fs::Metadata, configured_uid: Option<u32>) -> Result<Runtime, Error> {
+    pub fn claim(config: &fs::Metadata, configured_uid: Option<u32>) -> Result<Runtime, Error> {
         let base = base_directory()?;
         make_private(&base)?;
         let directory = base.join(format!("{:x}-{}", config.dev(), config.ino()));
@@ -64,7 +65,7 @@ impl Runtime {
         let lock_path = directory.join("lock");
         let mut lock = lock(&lock_path)?.ok_or(Error::AlreadyRunning(lock_path))?;
         // Only for people; the lock itself is what counts.
-        let _ = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
+        let _ = lock.file.set_len(0).and_then(|()| writeln!(lock.file, "{}", std::process::id()));
         let (first_uid, block) = match (geteuid().is_root(), configured_uid) {
             (false, _) => (None, None),
             (true, Some(uid)) => (Some(uid), None),
@@ -98,26 +99,56 @@ fn make_private(path: &Path) -> Result<(), Error> {
         return Err(Error::NotPrivate(path.to_owned()));
     }
     if found.mode() & 0o077 != 0 {
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700)).map_err(failed)?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(failed)?;
     }
     Ok(())
 }
 
 /// The lock, or `None` when somebody else holds it.
-fn lock(path: &Path) -> Result<Option<Flock<File>>, Error> {
+fn lock(path: &Path) -> Result<Option<Lock>, Error> {
+    let failed = |error| Error::Create(path.to_owned(), error);
     let flags = (OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC).bits();
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(flags)
-        .open(path)
-        .map_err(|error| Error::Create(path.to_owned(), error))?;
-    Ok(Flock::lock(file, FlockArg::LockExclusiveNonblock).ok())
+    loop {
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(flags)
+            .open(path)
+            .map_err(failed)?;
+        let Ok(file) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else { return Ok(None) };
+        // Whoever stops removes its file: a lock on one that is gone is worth nothing.
+        let ours = file.metadata().map_err(failed)?;
+        if path.symlink_metadata().is_ok_and(|there| (there.dev(), there.ino()) == (ours.dev(), ours.ino())) {
+            return Ok(Some(Lock { file, path: path.to_owned() }));
+        }
+    }
 }
 
-fn claim_block(base: &Path) -> Result<(u32, Flock<File>), Error> {
+/// A locked file, removed when it is let go.
+#[derive(Debug)]
+struct Lock {
+    file: Flock<File>,
+    path: PathBuf,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Before the lock is released, so that nobody else's file is removed.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        // What a role that died on its way to the rendezvous left there goes too. The lock is
+        // still held.
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+fn claim_block(base: &Path) -> Result<(u32, Lock), Error> {
     for block in 0..BLOCKS {
         if let Some(held) = lock(&base.join(format!("uids-{block}")))? {
             return Ok((FIRST_BLOCK.saturating_add(block.saturating_mul(UIDS)), held));

@@ -17,7 +17,7 @@ use crate::root::Root;
 use crate::rsync::{Spawned, after};
 
 /// How long it waits.
-const LIFE: Duration = Duration::from_secs(15);
+const LIFE: Duration = Duration::from_secs(10);
 /// How long it may take to end once its list is over before it began.
 const FAREWELL: Duration = Duration::from_millis(200);
 
