@@ -1,6 +1,10 @@
 //! What the watcher saw, as pure data: a [`Change`] says that a path is dirty, never what
 //! to do with it. What is there when rsync runs decides (ARCHITECTURE.md, "level-triggered").
 
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
+use std::time::UNIX_EPOCH;
+
 use serde::{Deserialize, Serialize};
 
 use crate::path::RelPath;
@@ -14,14 +18,24 @@ pub const IN_ISDIR: u32 = 0x4000_0000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct TreeId(pub u16);
 
-/// Which directory the root is: device and inode number. A root that comes back with
-/// another identity is another root.
+/// Which directory the root is. A root that comes back with another identity is another root:
+/// inode numbers are used again, so the moment of its birth is part of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RootId {
     /// `st_dev`.
     pub device: u64,
     /// `st_ino`.
     pub inode: u64,
+    /// Nanoseconds since 1970; 0 where the filesystem does not know.
+    pub born: u64,
+}
+
+impl From<&Metadata> for RootId {
+    fn from(metadata: &Metadata) -> RootId {
+        let born = metadata.created().ok().and_then(|born| born.duration_since(UNIX_EPOCH).ok());
+        let born = born.and_then(|born| u64::try_from(born.as_nanos()).ok()).unwrap_or(0);
+        RootId { device: metadata.dev(), inode: metadata.ino(), born }
+    }
 }
 
 /// Why a path is dirty.

@@ -54,6 +54,10 @@ pub struct Child {
     pub confinement: Confinement,
     /// Whether its confinement was checked.
     pub ready: bool,
+    /// Killed for what it said; nothing more of it is read.
+    pub condemned: bool,
+    /// Reports that end in the log, since the last refill.
+    pub loud: u32,
     /// The ticket of the job that it works on.
     pub ticket: Option<u64>,
     name: String,
@@ -101,6 +105,8 @@ impl Child {
             pid,
             confinement,
             ready: false,
+            condemned: false,
+            loud: 0,
             ticket: None,
             name,
             rendezvous,
@@ -117,6 +123,11 @@ impl Child {
     /// The socket for reports.
     pub fn reports(&self) -> BorrowedFd<'_> {
         self.reports.as_fd()
+    }
+
+    /// The socket for reports, while they count.
+    pub fn heard(&self) -> Option<BorrowedFd<'_>> {
+        (!self.condemned).then(|| self.reports())
     }
 
     /// The pipe of log lines, until it is closed.
@@ -174,6 +185,7 @@ impl Child {
     /// Gives the child room to log again, and says what it was not allowed to.
     pub fn refill(&mut self) {
         self.budget = line_budget(self.debug);
+        self.loud = 0;
         let dropped = std::mem::take(&mut self.dropped);
         if dropped > 0 {
             log!(Level::Warn, "{}: dropped lines={dropped}; it logs too much", self.name);
@@ -182,7 +194,7 @@ impl Child {
 
     /// True when lines of it were dropped and not yet accounted for.
     pub fn owes_lines(&self) -> bool {
-        self.dropped > 0 || self.budget < line_budget(self.debug)
+        self.dropped > 0 || self.loud > 0 || self.budget < line_budget(self.debug)
     }
 
     /// Ends the helper thread that may still wait for it, and logs what is left in its pipe.

@@ -145,7 +145,7 @@ impl EventLoop {
         ];
         let mut owners = Vec::new();
         for (&pid, child) in &self.children {
-            for fd in [Some(child.reports()), child.log()].into_iter().flatten() {
+            for fd in [child.heard(), child.log()].into_iter().flatten() {
                 fds.push(PollFd::new(fd, PollFlags::POLLIN));
                 owners.push(pid);
             }
@@ -311,28 +311,41 @@ impl EventLoop {
 
     /// Takes one frame of a child; false when there is no more for now.
     fn take_report(&mut self, pid: i32) -> bool {
-        let Some(child) = self.children.get(&pid) else { return false };
+        let Some(child) = self.children.get(&pid).filter(|child| !child.condemned) else { return false };
         let role = child.role;
         let taken = match role {
             Role::Watcher => match self.frames.receive::<WatcherReport>(child.reports()) {
                 Received::Frame(report) => self.watcher_says(pid, report),
                 Received::Violation(violation) => Err(violation.to_string()),
-                Received::Closed => return hung_up(pid),
+                Received::Closed => return self.hung_up(pid),
                 Received::Empty => return false,
             },
             Role::Syncer(..) => match self.frames.receive::<SyncerReport>(child.reports()) {
                 Received::Frame(report) => self.syncer_says(pid, role, report),
                 Received::Violation(violation) => Err(violation.to_string()),
-                Received::Closed => return hung_up(pid),
+                Received::Closed => return self.hung_up(pid),
                 Received::Empty => return false,
             },
         };
         if let Err(what) = taken {
             error!("violation role={} what=\"{what}\"; killing it", self.plan.name(role));
-            send_kill(pid);
+            self.condemn(pid);
             return false;
         }
         true
+    }
+
+    /// A child that cannot report any more is of no use; most are on their way out anyway.
+    fn hung_up(&mut self, pid: i32) -> bool {
+        self.condemn(pid);
+        false
+    }
+
+    fn condemn(&mut self, pid: i32) {
+        if let Some(child) = self.children.get_mut(&pid) {
+            child.condemned = true;
+        }
+        send_kill(pid);
     }
 
     /// The lines that scripts wait for, once a tree is watched for the first time.
@@ -376,12 +389,6 @@ impl EventLoop {
         }
         orphans::end(|_| false);
     }
-}
-
-/// A child that cannot report any more is of no use; most are on their way out anyway.
-fn hung_up(pid: i32) -> bool {
-    send_kill(pid);
-    false
 }
 
 fn send_kill(pid: i32) {

@@ -222,9 +222,10 @@ fn unmounted_and_mounted_again(setup: Setup) {
     expect_all(&mirror, &NAMES);
     let Some(_mounted) = Mounted::new(mirror.source("")) else { return };
     write(mirror.source("mounted again"), "mounted again");
-    // Nothing tells of a mount: it is looked for once a minute.
-    let minute = Duration::from_secs(90);
-    wait_until("it is seen", minute, || holds(mirror.replica("mounted again"), "mounted again"));
+    // Nothing tells of a mount: it is looked for at a sign of life at least a minute later.
+    wait_until("it is seen", Duration::from_secs(130), || {
+        holds(mirror.replica("mounted again"), "mounted again")
+    });
     send(&mirror, "dir/and again");
     expect_all(&mirror, &NAMES);
     expect_all(&mirror, &["below", "dir/below"]);

@@ -134,7 +134,7 @@ mod tests {
     use std::os::fd::AsFd;
 
     fn order(ticket: u64) -> SyncerOrder {
-        let root = RootId { device: 0, inode: 0 };
+        let root = RootId { device: 0, inode: 0, born: 0 };
         SyncerOrder::Sync { ticket, job: Job { root, deletions: Deletions::Travel, work: Work::Full } }
     }
 

@@ -2,6 +2,8 @@
 //! below it. Symlinks below the root are never followed.
 
 use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use bstr::ByteSlice;
@@ -10,7 +12,7 @@ use common::path::RelPath;
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, open, openat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstatat};
 use thiserror::Error;
 
 use crate::list::Kind;
@@ -34,11 +36,12 @@ pub(crate) struct Root {
 impl Root {
     /// Opens `path`, which must be the very directory that `id` names.
     pub(crate) fn open(path: &OsStr, id: RootId) -> Result<Root, RootError> {
-        let fd = open(path, DIRECTORY, Mode::empty()).map_err(RootError::Closed)?;
-        let stat = fstat(&fd).map_err(RootError::Closed)?;
-        if (RootId { device: stat.st_dev, inode: stat.st_ino }) != id {
+        let fd = File::from(open(path, DIRECTORY, Mode::empty()).map_err(RootError::Closed)?);
+        let found = fd.metadata().map_err(|error| RootError::Closed(errno(&error)))?;
+        if RootId::from(&found) != id {
             return Err(RootError::Replaced);
         }
+        let fd = OwnedFd::from(fd);
         // Without the right to search it nothing below can be looked at, nor can rsync start in it.
         fstatat(&fd, ".", AtFlags::AT_SYMLINK_NOFOLLOW).map_err(RootError::Closed)?;
         Ok(Root { fd })
@@ -101,3 +104,7 @@ pub(crate) fn is_directory(stat: &FileStat) -> bool {
 const DIRECTORY: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
 const PASSAGE: OFlag =
     OFlag::O_PATH.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
+
+fn errno(error: &io::Error) -> Errno {
+    Errno::from_raw(error.raw_os_error().unwrap_or(nix::libc::EIO))
+}

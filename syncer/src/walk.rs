@@ -138,12 +138,12 @@ mod tests {
     use common::event::RootId;
     use std::collections::BTreeSet;
     use std::fs;
-    use std::os::unix::fs::{MetadataExt, symlink};
+    use std::os::unix::fs::symlink;
     use std::path::Path;
 
     fn walked(root: &Path, expression: &str, tops: &[&str]) -> BTreeSet<String> {
         let meta = fs::metadata(root).unwrap();
-        let root = Root::open(root.as_os_str(), RootId { device: meta.dev(), inode: meta.ino() }).unwrap();
+        let root = Root::open(root.as_os_str(), RootId::from(&meta)).unwrap();
         let filter = Filter::new(&[FilterExpression(expression.into())]).unwrap();
         let tops: Vec<_> = tops.iter().map(|top| RelPath::new(*top).unwrap()).collect();
         let mut walk = Walk::new(&root, &filter, Mounts::Stay, &tops);

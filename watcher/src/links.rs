@@ -9,14 +9,13 @@ use std::collections::{HashMap, HashSet};
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
-use common::event::{Dirt, RootId as Inode};
+use common::event::Dirt;
 use common::filter::{EntryKind, is_hidden_file};
 use common::path::RelPath;
 use nix::fcntl::AtFlags;
 use nix::sys::stat::{FileStat, SFlag, fstatat, lstat};
 
 use crate::live::{Live, absolute};
-use crate::open::identity;
 use crate::outbox::Outbox;
 use crate::scan::{Then, Voice, Work};
 use crate::translate::bits;
@@ -38,6 +37,10 @@ enum State {
     /// There are too many.
     GivenUp,
 }
+
+/// Which file, whatever its name: device and inode number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Inode(u64, u64);
 
 #[derive(Default)]
 struct Names {
@@ -195,4 +198,8 @@ impl Live {
 
 fn has_more_names(stat: &FileStat) -> bool {
     stat.st_nlink > 1 && SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG
+}
+
+fn identity(stat: &FileStat) -> Inode {
+    Inode(stat.st_dev, stat.st_ino)
 }

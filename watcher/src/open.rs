@@ -2,6 +2,8 @@
 //! following a symbolic link or leaving the root.
 
 use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
@@ -10,15 +12,15 @@ use common::message::RootLoss;
 use common::path::RelPath;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat, openat2};
-use nix::sys::stat::{FileStat, Mode, fstat, stat};
+use nix::sys::stat::Mode;
 
 const DIRECTORY: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
 
 /// Opens the root. Its own path is the administrator's word and may contain links.
-pub(crate) fn root(path: &OsStr) -> Result<(OwnedFd, RootId), Errno> {
-    let fd = open(path, DIRECTORY, Mode::empty())?;
-    let id = identity(&fstat(&fd)?);
-    Ok((fd, id))
+pub(crate) fn root(path: &OsStr) -> io::Result<(OwnedFd, RootId)> {
+    let fd = File::from(open(path, DIRECTORY, Mode::empty())?);
+    let id = RootId::from(&fd.metadata()?);
+    Ok((fd.into(), id))
 }
 
 /// Opens the root if it still is the one that is watched.
@@ -32,16 +34,11 @@ pub(crate) fn known_root(path: &OsStr, known: RootId) -> Result<OwnedFd, RootLos
 
 /// Checks, without opening it, that the root still is the one that is watched.
 pub(crate) fn check_root(path: &OsStr, known: RootId) -> Result<(), RootLoss> {
-    match stat(path) {
-        Ok(stat) if identity(&stat) == known => Ok(()),
+    match fs::metadata(path) {
+        Ok(found) if RootId::from(&found) == known => Ok(()),
         Ok(_) => Err(RootLoss::Replaced),
         Err(_) => Err(RootLoss::Missing),
     }
-}
-
-/// Which directory a `stat` speaks of.
-pub(crate) fn identity(stat: &FileStat) -> RootId {
-    RootId { device: stat.st_dev, inode: stat.st_ino }
 }
 
 /// Opens the directory `path` below `root`.

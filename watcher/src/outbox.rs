@@ -100,23 +100,6 @@ impl Outbox {
         self.queue.push_back(Entry::Report(report));
     }
 
-    /// Drops what waits to be removed in `tree`: its root is gone, and with it everything that
-    /// made these removals true.
-    pub(crate) fn drop_removals(&mut self, tree: TreeId) {
-        self.index.clear();
-        self.queue.retain(|entry| match entry {
-            Entry::Change(t, change) if *t == tree => match change.dirt {
-                Dirt::Removed | Dirt::RemovedDir => {
-                    self.changes -= 1;
-                    self.bytes -= change.path.as_bytes().len();
-                    false
-                }
-                Dirt::Touched | Dirt::Deep | Dirt::Sweep => true,
-            },
-            Entry::Change(..) | Entry::Report(_) => true,
-        });
-    }
-
     /// Takes the next report: one of those in between, or a frame of changes of one tree.
     pub(crate) fn next(&mut self) -> Option<WatcherReport> {
         let tree = match self.pop()? {
@@ -238,23 +221,6 @@ mod tests {
         let a =
             |mask| WatcherReport::Changes(TREE, vec![Change { path: path("a"), dirt: Dirt::Touched, mask }]);
         assert_eq!(drain(&mut outbox), [a(1), lost, a(2)]);
-    }
-
-    #[test]
-    fn removals_of_a_lost_root_do_not_leave() {
-        let mut outbox = Outbox::new();
-        outbox.change(TREE, path("a"), Dirt::Removed, 1);
-        outbox.change(TREE, path("b"), Dirt::Touched, 1);
-        outbox.change(TREE, path("c"), Dirt::RemovedDir, 1);
-        outbox.change(TreeId(1), path("a"), Dirt::Removed, 1);
-        outbox.drop_removals(TREE);
-        outbox.change(TREE, path("b"), Dirt::Touched, 2);
-        let paths = |report: &WatcherReport| match report {
-            WatcherReport::Changes(tree, changes) => (*tree, changes.len()),
-            other => panic!("{other:?}"),
-        };
-        let sent: Vec<_> = drain(&mut outbox).iter().map(paths).collect();
-        assert_eq!(sent, [(TREE, 1), (TreeId(1), 1), (TREE, 1)]);
     }
 
     #[test]

@@ -23,7 +23,7 @@ const LOOK_PAUSE: Duration = Duration::from_secs(1);
 /// How often it is checked that the root's path still leads to the root: a mount over it, or a
 /// rename above it, sends no event. Wakes nobody for it: an idle watcher looks whenever it
 /// wakes for its sign of life, which is a little later than this.
-const CHECK_PAUSE: Duration = Duration::from_secs(IDLE_BEAT_SECS - 1);
+const CHECK_PAUSE: Duration = Duration::from_secs(IDLE_BEAT_SECS / 2);
 
 /// One configured root.
 pub(crate) struct Root {
@@ -173,7 +173,6 @@ impl Root {
         }
         self.lost = true;
         log::warn!("root lost path={} cause={cause:?}", Shown(&self.path));
-        out.drop_removals(self.id);
         out.report(WatcherReport::RootLost { tree: self.id, cause });
     }
 }

@@ -17,9 +17,11 @@ use super::{Action, Input, JobEnd, Lane, Pace, RemoteId, Role, earliest, notice}
 
 /// How long the workers' bound holds while nothing finishes: one stuck transfer must not keep
 /// other remotes waiting.
-const STUCK: Duration = Duration::from_secs(1);
+const STUCK: Duration = Duration::from_millis(500);
 /// A syncer that had nothing to do for this long is retired.
 const RETIRE: Duration = Duration::from_secs(600);
+/// Rescans of a tree are spoken of at most this often.
+const RESCAN_PAUSE: Duration = Duration::from_secs(10);
 /// How long a stop waits for changes made just before it.
 const DRAIN_LEAST: Duration = Duration::from_millis(150);
 /// How long a stop waits for transfers.
@@ -63,6 +65,8 @@ struct Tree {
     guard: Guard,
     /// Nobody watches: what happens now is found by a rescan.
     blind: bool,
+    /// When a rescan was last spoken of, and how many were not since.
+    rescans: (Option<Duration>, u64),
 }
 
 impl Dispatcher {
@@ -74,7 +78,13 @@ impl Dispatcher {
             let first = remotes.len();
             remotes.extend(labels.into_iter().map(|label| Remote::new(TreeId(id), label)));
             let ids = (first..remotes.len()).filter_map(|n| u16::try_from(n).ok()).map(RemoteId).collect();
-            trees.push(Tree { label, remotes: ids, guard: Guard::default(), blind: false });
+            trees.push(Tree {
+                label,
+                remotes: ids,
+                guard: Guard::default(),
+                blind: false,
+                rescans: (None, 0),
+            });
         }
         Dispatcher {
             trees,
@@ -126,10 +136,13 @@ impl Dispatcher {
     pub fn deadline(&self, now: Duration) -> Option<Duration> {
         let remotes =
             self.remotes.iter().filter(|remote| self.permits(remote.tree).is_some()).map(Remote::deadline);
-        let stuck = Some(self.last_finish.saturating_add(STUCK)).filter(|_| self.working() >= self.workers);
+        let crowded = self.working() >= self.workers;
+        let stuck = self.lanes().filter(|_| crowded).map(|role| {
+            self.waiting_since(now, role).map(|since| since.max(self.last_finish).saturating_add(STUCK))
+        });
         let retire = self.pool.syncers().map(|role| Some(self.idle_since(role)?.saturating_add(RETIRE)));
         let drain = [DRAIN_LEAST, DRAIN_MOST].map(|pause| Some(self.draining?.saturating_add(pause)));
-        let future = remotes.chain([stuck]).chain(retire).chain(drain).map(|at| at.filter(|&at| at > now));
+        let future = remotes.chain(stuck).chain(retire).chain(drain).map(|at| at.filter(|&at| at > now));
         future.fold(self.pool.deadline(), earliest)
     }
 
@@ -140,6 +153,10 @@ impl Dispatcher {
 
     fn remote_ids(&self) -> impl Iterator<Item = RemoteId> + use<> {
         (0_u16..).take(self.remotes.len()).map(RemoteId)
+    }
+
+    fn lanes(&self) -> impl Iterator<Item = Role> + use<> {
+        self.remote_ids().flat_map(|id| [Role::Syncer(id, Lane::Batch), Role::Syncer(id, Lane::Full)])
     }
 
     fn permits(&self, tree: TreeId) -> Option<(RootId, Deletions)> {
@@ -197,8 +214,14 @@ impl Dispatcher {
     }
 
     fn rescan(&mut self, now: Duration, id: TreeId, path: RelPath, cause: LossCause, out: &mut Vec<Action>) {
-        let Some(tree) = self.trees.get(usize::from(id.0)) else { return };
-        out.push(notice::rescan(&tree.label, &path, cause, self.mirror));
+        let Some(tree) = self.trees.get_mut(usize::from(id.0)) else { return };
+        let (said, unsaid) = &mut tree.rescans;
+        if said.is_none_or(|said| now.saturating_sub(said) >= RESCAN_PAUSE) {
+            out.push(notice::rescan(&tree.label, &path, cause, self.mirror, *unsaid));
+            tree.rescans = (Some(now), 0);
+        } else {
+            *unsaid = unsaid.saturating_add(1);
+        }
         if path.is_root() {
             self.resync(now, id);
         } else {
@@ -321,9 +344,8 @@ impl Dispatcher {
     /// Gives every syncer that waits, and whose remote has work, a job; where workers or places
     /// are scarce, those first that were at work longest ago.
     fn pump(&mut self, now: Duration, out: &mut Vec<Action>) {
-        let lanes =
-            self.remote_ids().flat_map(|id| [Role::Syncer(id, Lane::Batch), Role::Syncer(id, Lane::Full)]);
-        let mut claims: Vec<(Duration, Role, Duration)> = lanes
+        let mut claims: Vec<(Duration, Role, Duration)> = self
+            .lanes()
             .filter_map(|role| Some((self.idle_since(role)?, role, self.waiting_since(now, role)?)))
             .collect();
         claims.sort_unstable();

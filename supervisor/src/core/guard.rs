@@ -90,8 +90,8 @@ impl Guard {
 mod tests {
     use super::*;
 
-    const A: RootId = RootId { device: 1, inode: 2 };
-    const B: RootId = RootId { device: 1, inode: 3 };
+    const A: RootId = RootId { device: 1, inode: 2, born: 0 };
+    const B: RootId = RootId { device: 1, inode: 3, born: 0 };
 
     #[test]
     fn a_life_of_losses() {

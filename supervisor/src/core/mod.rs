@@ -10,6 +10,7 @@ pub mod dispatch;
 pub mod guard;
 pub mod notice;
 pub mod pool;
+pub mod recursive;
 pub mod remote;
 pub mod restart;
 pub mod retry;

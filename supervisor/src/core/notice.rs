@@ -23,8 +23,8 @@ pub fn collapsed(remote: &str, collapsed: &Collapsed) -> Action {
     Action::Log(Level::Warn, text)
 }
 
-/// Sight of a subtree was lost.
-pub fn rescan(tree: &str, path: &RelPath, cause: LossCause, mirror: bool) -> Action {
+/// Sight of a subtree was lost; and of `more` others, of which nothing was said.
+pub fn rescan(tree: &str, path: &RelPath, cause: LossCause, mirror: bool, more: u64) -> Action {
     let cause = match cause {
         LossCause::Overflow => "the kernel's queue was full",
         LossCause::Unwatched => "directories without a watch",
@@ -32,10 +32,9 @@ pub fn rescan(tree: &str, path: &RelPath, cause: LossCause, mirror: bool) -> Act
         LossCause::Unreadable => "a directory could not be read",
     };
     let deletions = deletions(mirror);
-    Action::Log(
-        Level::Warn,
-        format!("rescan tree={tree} path={path} cause=\"{cause}\" deletions=\"{deletions}\""),
-    )
+    let more = if more > 0 { format!(" more_since_last={more}") } else { String::new() };
+    let text = format!("rescan tree={tree} path={path} cause=\"{cause}\" deletions=\"{deletions}\"{more}");
+    Action::Log(Level::Warn, text)
 }
 
 /// The watcher was away, or the root was.

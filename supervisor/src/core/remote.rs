@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use common::event::{Change, Dirt, IN_CREATE, IN_ISDIR, RootId, TreeId};
+use common::event::{Change, Dirt, RootId, TreeId};
 use common::message::{Deletions, Job, MAX_JOB_BYTES, Outcome, Work};
 use common::path::RelPath;
 
 use super::backlog::{Backlog, Collapsed, MAX_PATHS, Taken};
+use super::recursive::Recursive;
 use super::retry::{Jitter, delay};
 use super::{JobEnd, Lane, earliest};
 
@@ -14,20 +15,6 @@ use super::{JobEnd, Lane, earliest};
 const PARTIAL_FULL: Duration = Duration::from_secs(30);
 /// Longest such pause: a full sync reads the whole tree.
 const PARTIAL_FULL_LONGEST: Duration = Duration::from_secs(3600);
-
-/// How long after a recursive transfer a directory may still turn up that it has read.
-const JUST_NOW: Duration = Duration::from_secs(1);
-/// Most subtrees that are remembered as just read.
-const MAX_RECURSIVE: usize = 256;
-
-/// A subtree that a job reads, or has just read.
-#[derive(Debug)]
-struct Recursive {
-    lane: Lane,
-    path: RelPath,
-    /// When the job was over; `None` while it runs.
-    over: Option<Duration>,
-}
 
 /// How a job's end changed a remote's standing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +45,7 @@ pub struct Remote {
     held: bool,
     parked: Backlog,
     in_flight: Option<Vec<Taken>>,
-    recursive: Vec<Recursive>,
+    recursive: Recursive,
     full: FullLane,
     failures: u32,
     trouble: Option<Outcome>,
@@ -89,7 +76,7 @@ impl Remote {
             held: false,
             parked: Backlog::default(),
             in_flight: None,
-            recursive: Vec::new(),
+            recursive: Recursive::default(),
             full: FullLane::default(),
             failures: 0,
             trouble: None,
@@ -102,7 +89,7 @@ impl Remote {
     /// Takes changes in. While deletions are held, removals are parked.
     pub fn insert(&mut self, now: Duration, changes: &[Change]) -> Option<Collapsed> {
         for change in changes {
-            let change = &self.deepened(now, change);
+            let change = &self.recursive.deepened(now, change);
             if self.held && may_delete(change.dirt) {
                 self.parked.insert(now, change);
             }
@@ -207,7 +194,7 @@ impl Remote {
                 let deep = |dirt| matches!(dirt, Dirt::Deep | Dirt::RemovedDir);
                 let subtrees =
                     taken.iter().filter(|(_, entry)| deep(entry.dirt)).map(|(path, _)| path.clone());
-                self.note_recursive(now, lane, subtrees);
+                self.recursive.begin(now, lane, subtrees);
                 self.in_flight = Some(taken);
                 Job { root, deletions, work }
             }
@@ -216,7 +203,7 @@ impl Remote {
                 self.full.running = Some(wanted);
                 let deletions = if wanted == Deletions::Held { wanted } else { deletions };
                 let all = (deletions == Deletions::Travel).then(RelPath::root);
-                self.note_recursive(now, lane, all.into_iter());
+                self.recursive.begin(now, lane, all.into_iter());
                 Job { root, deletions, work: Work::Full }
             }
         };
@@ -227,7 +214,7 @@ impl Remote {
     /// A job is over.
     pub fn finish(&mut self, now: Duration, lane: Lane, end: &JobEnd, jitter: &mut Jitter) -> Turn {
         self.note_work(now, lane);
-        self.recursive_over(now, lane);
+        self.recursive.end(now, lane);
         let turn = match lane {
             Lane::Batch => self.finish_batch(now, end.outcome, jitter),
             Lane::Full => self.finish_full(now, end.outcome, jitter),
@@ -250,7 +237,7 @@ impl Remote {
 
     /// A syncer died with its job, which goes back to the head.
     pub fn abandon(&mut self, now: Duration, lane: Lane) {
-        self.recursive_over(now, lane);
+        self.recursive.end(now, lane);
         match lane {
             Lane::Batch => {
                 if let Some(taken) = self.in_flight.take() {
@@ -333,36 +320,6 @@ impl Remote {
     fn replay(&mut self, now: Duration) {
         let replay = self.full.replay.drain();
         self.put_back(now, replay, None);
-    }
-
-    /// A recursive transfer may have read a new directory before that was watched, and with it
-    /// a file that was gone by then: such a directory is compared as a whole.
-    fn deepened(&self, now: Duration, change: &Change) -> Change {
-        let new_directory =
-            change.dirt == Dirt::Touched && change.mask & (IN_CREATE | IN_ISDIR) == IN_CREATE | IN_ISDIR;
-        let read_early = |job: &Recursive| {
-            job.over.is_none_or(|over| now <= over.saturating_add(JUST_NOW))
-                && change.path.is_below(&job.path)
-        };
-        let dirt =
-            if new_directory && self.recursive.iter().any(read_early) { Dirt::Deep } else { change.dirt };
-        Change { path: change.path.clone(), dirt, mask: change.mask }
-    }
-
-    /// Notes what a job reads recursively and may delete below.
-    fn note_recursive(&mut self, now: Duration, lane: Lane, paths: impl Iterator<Item = RelPath>) {
-        self.recursive.retain(|job| job.over.is_none_or(|over| now <= over.saturating_add(JUST_NOW)));
-        self.recursive.extend(paths.map(|path| Recursive { lane, path, over: None }));
-        if self.recursive.len() > MAX_RECURSIVE {
-            self.recursive.retain(|job| job.lane != lane);
-            self.recursive.push(Recursive { lane, path: RelPath::root(), over: None });
-        }
-    }
-
-    fn recursive_over(&mut self, now: Duration, lane: Lane) {
-        for job in self.recursive.iter_mut().filter(|job| job.lane == lane && job.over.is_none()) {
-            job.over = Some(now);
-        }
     }
 
     fn put_back(&mut self, now: Duration, taken: Vec<Taken>, pause: Option<Duration>) {

@@ -14,8 +14,8 @@ use super::{Action, Input, JobEnd, Lane, RemoteId, Role};
 
 const REMOTES: u16 = 3;
 const WORKERS: usize = 2;
-const ROOT: RootId = RootId { device: 1, inode: 1 };
-const OTHER: RootId = RootId { device: 1, inode: 2 };
+const ROOT: RootId = RootId { device: 1, inode: 1, born: 0 };
+const OTHER: RootId = RootId { device: 1, inode: 2, born: 0 };
 
 #[derive(Debug, Clone)]
 enum Step {

@@ -9,18 +9,20 @@ use log::{Level, log};
 use super::EventLoop;
 use crate::core::{Input, JobEnd, Pace, Role};
 
+/// Most reports that end in the log, of one child in a second: the watcher's own bound of
+/// rescans at once, for each of several trees.
+const MAX_LOUD: u32 = 1000;
+
 impl EventLoop {
     pub(super) fn watcher_says(&mut self, pid: i32, report: WatcherReport) -> Result<(), String> {
         if report == WatcherReport::Ready {
             return self.ready(pid, Role::Watcher);
         }
         self.expect_ready(pid)?;
+        self.count_loud(pid, &report)?;
+        let trees = self.plan.trees();
         let known = |tree: TreeId| {
-            if usize::from(tree.0) < self.plan.trees() {
-                Ok(tree)
-            } else {
-                Err("a tree that does not exist".to_owned())
-            }
+            if usize::from(tree.0) < trees { Ok(tree) } else { Err("a tree that does not exist".to_owned()) }
         };
         match report {
             WatcherReport::Ready => {}
@@ -48,6 +50,21 @@ impl EventLoop {
             }
         }
         Ok(())
+    }
+
+    /// Reports that end in the log are few from an honest watcher.
+    fn count_loud(&mut self, pid: i32, report: &WatcherReport) -> Result<(), String> {
+        match report {
+            WatcherReport::Ready | WatcherReport::Changes(..) | WatcherReport::Beat { .. } => Ok(()),
+            WatcherReport::Watching { .. }
+            | WatcherReport::Rescan { .. }
+            | WatcherReport::RootLost { .. }
+            | WatcherReport::WatchLimit { .. } => {
+                let child = self.children.get_mut(&pid).ok_or("a child that does not exist")?;
+                child.loud = child.loud.saturating_add(1);
+                if child.loud > MAX_LOUD { Err("too many reports of losses".to_owned()) } else { Ok(()) }
+            }
+        }
     }
 
     pub(super) fn syncer_says(&mut self, pid: i32, role: Role, report: SyncerReport) -> Result<(), String> {

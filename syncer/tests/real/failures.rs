@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use common::config::Auth;
@@ -15,7 +15,7 @@ use crate::mirror::{Mirror, batch};
 
 fn identity(mirror: &Mirror) -> RootId {
     let meta = fs::metadata(&mirror.source).unwrap();
-    RootId { device: meta.dev(), inode: meta.ino() }
+    RootId::from(&meta)
 }
 
 #[test]

@@ -78,7 +78,7 @@ impl Mirror {
     /// Runs a job on the root as it is now.
     pub(crate) fn run(&self, work: Work) -> JobEnd {
         let meta = fs::metadata(&self.source).unwrap();
-        self.run_on(RootId { device: meta.dev(), inode: meta.ino() }, work)
+        self.run_on(RootId::from(&meta), work)
     }
 
     /// Runs a job on the root of that identity.

@@ -1,7 +1,6 @@
 //! An rsync that was started ahead: used once, worth nothing when it is dead or wrong.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
 use common::event::{Dirt, RootId};
@@ -31,7 +30,7 @@ impl Warmed {
 
     fn run(&mut self, path: &str, deletions: Deletions) -> Outcome {
         let meta = fs::metadata(&self.mirror.source).unwrap();
-        let root = RootId { device: meta.dev(), inode: meta.ino() };
+        let root = RootId::from(&meta);
         let job = Job { root, deletions, work: batch(&[(path, Dirt::Touched)]) };
         let end = self.worker.run(&job, &mut || {});
         self.worker.warm_up(&job, &end);
