@@ -55,6 +55,8 @@ const TABLE: &[(i32, &str, Outcome)] = &[
     (0, "", Outcome::Done),
     (1, "module is read only", Outcome::Refused),
     (1, "", Outcome::Misconfigured), // password file, unknown option, syntax
+    // A parent directory vanished and came back while rsync made its list.
+    (2, "invalid path", Outcome::Broken),
     (2, "", Outcome::Misconfigured), // the other end does not speak rsync
     (3, "", Outcome::Refused), // a directory there; whether ours is gone is not for rsync to say
     (4, "", Outcome::Misconfigured), // the server refuses an option

@@ -1,9 +1,9 @@
 //! Files with several names. A file that is changed through one of its hard links has changed
 //! under all of them, but only the directory that the writer went through gets an event.
 //!
-//! Which names belong together is found out by one walk, the first time that a file with
-//! several names changes; a tree without such files costs one `lstat` per changed file. Names
-//! are checked when they are used, so that the index may be out of date but never lies.
+//! Which names belong together is found out by one walk, once the tree is watched; after that
+//! events keep the index, at one `lstat` per changed file. Names are checked when they are
+//! used, so that the index may be out of date but never lies.
 
 use std::collections::{HashMap, HashSet};
 use std::os::fd::BorrowedFd;
@@ -27,14 +27,14 @@ const PAUSE: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum State {
-    /// No file with several names has changed yet.
+    /// The first walk waits until the tree is watched.
     #[default]
-    Unneeded,
+    Due,
     /// The walk is under way.
     Counting,
     /// The walk was done; events keep the index up to date.
     Counted,
-    /// There are too many.
+    /// There are too many, or nobody wants to know.
     GivenUp,
 }
 
@@ -54,6 +54,8 @@ struct Names {
 pub(crate) struct Links {
     state: State,
     files: HashMap<Inode, Names>,
+    /// Whose each name is, or was: an event may speak of a name that is another's by now.
+    owners: HashMap<RelPath, Inode>,
     names: usize,
     /// Changed, but their names are not all known: the walk will tell.
     waiting: HashSet<Inode>,
@@ -61,10 +63,16 @@ pub(crate) struct Links {
 }
 
 impl Links {
+    /// Names are followed, or not at all.
+    pub(crate) fn new(follow: bool) -> Links {
+        let state = if follow { State::Due } else { State::GivenUp };
+        Links { state, ..Links::default() }
+    }
+
     /// Whether scans are to look at every file.
     pub(crate) fn is_counting(&self) -> bool {
         match self.state {
-            State::Unneeded | State::GivenUp => false,
+            State::Due | State::GivenUp => false,
             State::Counting | State::Counted => true,
         }
     }
@@ -76,7 +84,8 @@ impl Links {
 
     fn is_wanted(&self) -> bool {
         match self.state {
-            State::Unneeded | State::Counted => !self.waiting.is_empty(),
+            State::Due => true,
+            State::Counted => !self.waiting.is_empty(),
             State::Counting | State::GivenUp => false,
         }
     }
@@ -90,6 +99,7 @@ impl Links {
             return;
         }
         names.paths.push(path.clone());
+        self.owners.insert(path.clone(), inode);
         self.names += 1;
         if self.names > MAX_NAMES {
             log::warn!(
@@ -122,16 +132,17 @@ impl Live {
         {
             return;
         }
-        let Some(stat) = lstat(absolute(&self.path, path).as_os_str()).ok().filter(has_more_names) else {
-            return;
-        };
+        let found = lstat(absolute(&self.path, path).as_os_str()).ok();
+        let owner = self.links.owners.get(path).copied();
+        if let Some(owner) = owner.filter(|owner| changed && found.as_ref().map(identity) != Some(*owner)) {
+            self.report_names(owner, Some(path), mask, out);
+        }
+        let Some(stat) = found.filter(has_more_names) else { return };
         let inode = identity(&stat);
         self.links.note(inode, path, stat.st_nlink);
-        if !changed {
-            return;
-        }
+        // A name that moved here may have been changed before, under the name it had.
         self.report_names(inode, Some(path), mask, out);
-        if !self.links.are_known(inode, stat.st_nlink) && self.links.waiting.len() < MAX_NAMES {
+        if changed && !self.links.are_known(inode, stat.st_nlink) && self.links.waiting.len() < MAX_NAMES {
             self.links.waiting.insert(inode);
         }
     }
@@ -144,6 +155,7 @@ impl Live {
         self.links.state = State::Counting;
         self.links.not_before = Some(now + PAUSE);
         self.links.files.clear();
+        self.links.owners.clear();
         self.links.names = 0;
         self.scan.push(Work::Done(self.tree.root(), Then::Counted));
         self.scan.push(Work::Read(self.tree.root(), Voice::Census));
@@ -175,13 +187,17 @@ impl Live {
         let Some(names) = self.links.files.get_mut(&inode) else { return };
         let before = names.paths.len();
         let (root, rules, id) = (&self.path, &self.rules, self.id);
+        let owners = &mut self.links.owners;
         names.paths.retain(|path| {
+            let stat = lstat(absolute(root, path).as_os_str());
+            if stat.as_ref().map(identity) != Ok(inode) {
+                if owners.get(path) == Some(&inode) {
+                    owners.remove(path);
+                }
+                return false;
+            }
             if but == Some(path) {
                 return true;
-            }
-            let Ok(stat) = lstat(absolute(root, path).as_os_str()) else { return false };
-            if identity(&stat) != inode {
-                return false;
             }
             let hidden = !rules.switches.hidden_file && is_hidden_file(path.name());
             if !hidden && !rules.filter.excludes_within(path, EntryKind::File) {

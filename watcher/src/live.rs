@@ -90,6 +90,7 @@ impl Live {
         root: (OwnedFd, RootId),
     ) -> Live {
         let (tree, mut scan) = (Tree::new(), Scan::of(root.0));
+        let follow_links = rules.follow_links;
         scan.push(Work::Done(tree.root(), Then::Watching));
         scan.push(Work::Read(tree.root(), Voice::Quiet));
         Live {
@@ -100,7 +101,7 @@ impl Live {
             kernel,
             tree,
             scan,
-            links: Links::default(),
+            links: Links::new(follow_links),
             limit: Limit::default(),
             ended: Vec::new(),
             watching: false,

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use common::event::TreeId;
+use common::event::{RootId, TreeId};
 use common::log::Shown;
 use common::message::{IDLE_BEAT_SECS, RootLoss, WatchTree, WatcherReport};
 
@@ -18,7 +18,7 @@ use crate::live::{Live, Rules};
 use crate::open;
 use crate::outbox::Outbox;
 
-/// How often a lost root is looked for.
+/// How often a root that is lost, or replaced by another, is looked for.
 const LOOK_PAUSE: Duration = Duration::from_secs(1);
 /// How often it is checked that the root's path still leads to the root: a mount over it, or a
 /// rename above it, sends no event. Wakes nobody for it: an idle watcher looks whenever it
@@ -33,6 +33,8 @@ pub(crate) struct Root {
     state: State,
     /// The loss was reported, and since then no tree was watched.
     lost: bool,
+    /// The one that was there first. While another stands in its place it is looked for.
+    original: Option<RootId>,
     next_look: Instant,
 }
 
@@ -50,6 +52,7 @@ impl Root {
             rules,
             state: State::Lost,
             lost: false,
+            original: None,
             next_look: now,
         }
     }
@@ -104,8 +107,15 @@ impl Root {
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match &self.state {
             State::Lost => Some(self.next_look),
+            State::Live(live) if self.is_replaced() => {
+                Some(live.deadline().map_or(self.next_look, |due| due.min(self.next_look)))
+            }
             State::Live(live) => live.deadline(),
         }
+    }
+
+    fn is_replaced(&self) -> bool {
+        self.live().is_some_and(|live| self.original.is_some_and(|original| live.root != original))
     }
 
     /// What to poll.
@@ -132,7 +142,7 @@ impl Root {
     fn look(&mut self, now: Instant, out: &mut Outbox) {
         match &self.state {
             State::Live(live) => {
-                self.next_look = now + CHECK_PAUSE;
+                self.next_look = now + if self.is_replaced() { LOOK_PAUSE } else { CHECK_PAUSE };
                 let result = open::check_root(&self.path, live.root);
                 self.survive(result, now, out);
             }
@@ -142,9 +152,10 @@ impl Root {
                 match Kernel::open(self.rules.switches) {
                     Ok(kernel) => {
                         let (path, rules) = (Rc::clone(&self.path), Rc::clone(&self.rules));
+                        self.original.get_or_insert(found.1);
                         self.state =
                             State::Live(Box::new(Live::begin_with(self.id, path, rules, kernel, found)));
-                        self.next_look = now + CHECK_PAUSE;
+                        self.next_look = now + LOOK_PAUSE;
                     }
                     Err(error) => {
                         if !self.lost {
