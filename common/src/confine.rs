@@ -244,7 +244,7 @@ fn failed(step: &'static str, reason: impl std::fmt::Display) -> ConfineError {
     ConfineError { step, reason: reason.to_string() }
 }
 
-/// Opens `/proc/self/fd/N` for system calls that only take a path.
+/// The path of an open file, for system calls that only take a path.
 pub fn fd_path(fd: impl AsFd) -> String {
     format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd())
 }

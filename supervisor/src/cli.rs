@@ -1,5 +1,5 @@
 //! The command line: sersync's four flags and their bundling, long forms beside them, and the
-//! few subcommands. What was typed ([`Typed`]) becomes what is meant ([`Command`]).
+//! few subcommands. What was typed becomes what is meant ([`Command`]).
 
 use std::ffi::OsString;
 
