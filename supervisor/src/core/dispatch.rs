@@ -302,7 +302,11 @@ impl Dispatcher {
         let Role::Syncer(id, lane) = role else { return };
         self.last_finish = now;
         let Some(remote) = self.remotes.get_mut(usize::from(id.0)) else { return };
+        let was_in_trouble = remote.is_in_trouble();
         let turn = remote.finish(now, lane, end, &mut self.jitter);
+        if was_in_trouble && !remote.is_in_trouble() {
+            out.push(notice::remote_up(remote));
+        }
         out.extend(notice::turn(remote, turn, end));
     }
 

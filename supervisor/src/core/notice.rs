@@ -85,12 +85,16 @@ pub fn not_sent(remote: &Remote) -> Action {
     Action::Log(Level::Warn, text)
 }
 
+/// A remote did what it was asked to, for the first time since it failed.
+pub fn remote_up(remote: &Remote) -> Action {
+    Action::Log(Level::Info, format!("remote up remote={} pending={}", remote.label, remote.pending()))
+}
+
 /// How a job's end changed a remote's standing.
 pub fn turn(remote: &Remote, turn: Turn, end: &JobEnd) -> Option<Action> {
     let (label, status, said, pending) = (&remote.label, end.status, said(&end.tail), remote.pending());
     let (level, text) = match turn {
         Turn::None => return None,
-        Turn::Recovered => (Level::Info, format!("remote up remote={label} pending={pending}")),
         Turn::Failed => {
             let reason = reason(end.outcome);
             let text = format!(

@@ -21,8 +21,6 @@ const PARTIAL_FULL_LONGEST: Duration = Duration::from_secs(3600);
 pub enum Turn {
     /// Nothing to tell.
     None,
-    /// It did what it was asked to for the first time since it failed.
-    Recovered,
     /// It failed, and had not before, or not like this.
     Failed,
     /// Some paths failed.
@@ -224,7 +222,7 @@ impl Remote {
             Outcome::Done | Outcome::Partial | Outcome::RootEmpty => {
                 self.failures = 0;
                 self.trouble = None;
-                if turn == Turn::None && before.is_some() { Turn::Recovered } else { turn }
+                turn
             }
             outcome => {
                 self.failures = self.failures.saturating_add(1);
