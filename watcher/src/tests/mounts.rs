@@ -55,7 +55,7 @@ fn mounts_below_the_root() {
 }
 
 #[test]
-#[ignore = "needs root and a mount namespace, and takes two minutes"]
+#[ignore = "needs root and a mount namespace"]
 fn a_mount_as_root() {
     let watching = |seen: &[WatcherReport]| {
         seen.iter().filter(|report| matches!(report, WatcherReport::Watching { .. })).count()
