@@ -8,13 +8,17 @@
 //! Steps 9 (Landlock) and 11 (seccomp) of the full list have their place in [`enter`] and come
 //! with the hardening release.
 
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
 
 use caps::{CapSet, Capability, CapsHashSet};
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl, open};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction, sigprocmask};
@@ -28,17 +32,31 @@ use thiserror::Error;
 /// What a role may keep.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Confinement {
-    /// The uid, and gid of the same number, that the process becomes; `None` when the
-    /// supervisor is an ordinary user and cannot give it one of its own.
-    pub uid: Option<u32>,
+    /// Who the process becomes; `None` when the supervisor is an ordinary user and cannot give
+    /// it an identity of its own.
+    pub identity: Option<Identity>,
+    /// A file that the process sees in place of `/etc/passwd`, in a mount namespace of its own:
+    /// ssh does not run for a uid without an account. `None` to see the host's.
+    pub passwd: Option<OsString>,
     /// Whether `CAP_DAC_READ_SEARCH` stays: reading what only root may read.
     pub read_all: bool,
     /// Open files.
     pub max_files: u64,
+    /// Largest file that it, or what it starts, may write, in bytes; `None` for no limit.
+    pub max_file_bytes: Option<u64>,
     /// Processes of this uid; without an own uid the limit would hit the user and is left out.
     pub max_processes: u64,
     /// Process that must still be the parent once the death signal is set.
     pub supervisor: i32,
+}
+
+/// A user and a group, without supplementary groups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// User.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
 }
 
 /// A step that failed. The role exits, and the supervisor says why.
@@ -65,8 +83,11 @@ pub fn start_clean() -> Result<(), ConfineError> {
 pub fn enter(confinement: &Confinement) -> Result<(), ConfineError> {
     // 3. Limits first: later steps may take away the right to set them.
     at("3 limits", set_limits(confinement))?;
-    // 4. What needs privilege would be opened here; the roles of today need nothing.
-    if let Some(uid) = confinement.uid {
+    if let Some(Identity { uid, gid }) = confinement.identity {
+        // 4. What takes privilege to see comes first.
+        if let Some(passwd) = &confinement.passwd {
+            see_as_passwd(passwd)?;
+        }
         let keep = kept(confinement);
         // 5. The bounding set goes while SETPCAP is still there; permitted capabilities are
         //    kept over the change of uid so that step 7 can choose among them.
@@ -74,7 +95,7 @@ pub fn enter(confinement: &Confinement) -> Result<(), ConfineError> {
         at("5 keep capabilities", prctl::set_keepcaps(true))?;
         // 6. Groups before uid: afterwards there is no right to change them.
         at("6 groups", setgroups(&[]))?;
-        let (user, group) = (Uid::from_raw(uid), Gid::from_raw(uid));
+        let (user, group) = (Uid::from_raw(uid), Gid::from_raw(gid));
         at("6 gid", setresgid(group, group, group))?;
         at("6 uid", setresuid(user, user, user))?;
         // 7. Exactly these, in all sets; ambient, so that rsync has them after its exec.
@@ -151,15 +172,36 @@ fn close_all_above(last_kept: i32) -> io::Result<()> {
 
 fn set_limits(confinement: &Confinement) -> nix::Result<()> {
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
-    // No role writes files: its logs are pipes.
-    setrlimit(Resource::RLIMIT_FSIZE, 0, 0)?;
+    if let Some(bytes) = confinement.max_file_bytes {
+        setrlimit(Resource::RLIMIT_FSIZE, bytes, bytes)?;
+    }
     let (_, hard) = nix::sys::resource::getrlimit(Resource::RLIMIT_NOFILE)?;
     let files = confinement.max_files.min(hard);
     setrlimit(Resource::RLIMIT_NOFILE, files, files)?;
-    if confinement.uid.is_some() {
-        setrlimit(Resource::RLIMIT_NPROC, confinement.max_processes, confinement.max_processes)?;
+    if confinement.identity.is_some() {
+        let (_, hard) = nix::sys::resource::getrlimit(Resource::RLIMIT_NPROC)?;
+        let processes = confinement.max_processes.min(hard);
+        setrlimit(Resource::RLIMIT_NPROC, processes, processes)?;
     }
     Ok(())
+}
+
+/// Puts `file` in the place of `/etc/passwd`, for this process and what it starts.
+fn see_as_passwd(file: &OsStr) -> Result<(), ConfineError> {
+    let advised = |result: nix::Result<()>| {
+        result.map_err(|error| {
+            let advice = "needs CAP_SYS_ADMIN at start; or give the uid an account in /etc/passwd";
+            failed("4 accounts", format!("{}: {error}: {advice}", Path::new(file).display()))
+        })
+    };
+    let (no, passwd) = (None::<&OsStr>, OsStr::new("/etc/passwd"));
+    advised(unshare(CloneFlags::CLONE_NEWNS))?;
+    // What the host mounts later still arrives here, and nothing of ours goes back.
+    advised(mount(no, "/", no, MsFlags::MS_REC | MsFlags::MS_SLAVE, no))?;
+    advised(mount(Some(file), passwd, no, MsFlags::MS_BIND, no))?;
+    let read_only = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+    let harmless = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    advised(mount(no, passwd, no, read_only | harmless, no))
 }
 
 fn kept(confinement: &Confinement) -> CapsHashSet {
@@ -183,10 +225,10 @@ fn set_capabilities(keep: &CapsHashSet) -> Result<(), caps::errors::CapsError> {
 }
 
 fn prove(confinement: &Confinement) -> Result<(), ConfineError> {
-    let Some(uid) = confinement.uid else { return Ok(()) };
+    let Some(Identity { uid, gid }) = confinement.identity else { return Ok(()) };
     let step = "12 proof";
     let (uids, gids) = (at(step, getresuid())?, at(step, getresgid())?);
-    let wanted = (Uid::from_raw(uid), Gid::from_raw(uid));
+    let wanted = (Uid::from_raw(uid), Gid::from_raw(gid));
     if [uids.real, uids.effective, uids.saved] != [wanted.0; 3]
         || [gids.real, gids.effective, gids.saved] != [wanted.1; 3]
     {
@@ -223,10 +265,9 @@ fn check_status(status: &str, confinement: &Confinement) -> Result<(), String> {
         if same { Ok(()) } else { Err(format!("{name} is {found}, not {wanted}")) }
     };
     expect("NoNewPrivs", "1")?;
-    let Some(uid) = confinement.uid else { return Ok(()) };
-    let ids = format!("{uid} {uid} {uid} {uid}");
-    expect("Uid", &ids)?;
-    expect("Gid", &ids)?;
+    let Some(Identity { uid, gid }) = confinement.identity else { return Ok(()) };
+    expect("Uid", &format!("{uid} {uid} {uid} {uid}"))?;
+    expect("Gid", &format!("{gid} {gid} {gid} {gid}"))?;
     expect("Groups", "")?;
     let bits = kept(confinement).iter().fold(0_u64, |bits, capability| bits | capability.bitmask());
     let wanted = format!("{bits:016x}");
@@ -252,12 +293,26 @@ pub fn fd_path(fd: impl AsFd) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nix::mount::{MntFlags, umount2};
+    use nix::unistd::User;
+    use std::io::{BufRead, BufReader, Write};
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::PathBuf;
+    use std::process::Stdio;
 
     fn confinement() -> Confinement {
-        Confinement { uid: Some(7), read_all: true, max_files: 64, max_processes: 4, supervisor: 1 }
+        Confinement {
+            identity: Some(Identity { uid: 7, gid: 8 }),
+            passwd: None,
+            read_all: true,
+            max_files: 64,
+            max_file_bytes: Some(0),
+            max_processes: 4,
+            supervisor: 1,
+        }
     }
 
-    const GOOD: &str = "Name:\tx\nUid:\t7\t7\t7\t7\nGid:\t7\t7\t7\t7\nGroups:\t \nNoNewPrivs:\t1\n\
+    const GOOD: &str = "Name:\tx\nUid:\t7\t7\t7\t7\nGid:\t8\t8\t8\t8\nGroups:\t \nNoNewPrivs:\t1\n\
         CapInh:\t0000000000000004\nCapPrm:\t0000000000000004\nCapEff:\t0000000000000004\n\
         CapBnd:\t0000000000000004\nCapAmb:\t0000000000000004\n";
 
@@ -273,5 +328,93 @@ mod tests {
         ] {
             assert!(check_status(&GOOD.replace(good, bad), &confinement()).is_err(), "{bad}");
         }
+    }
+
+    /// A mount for as long as this lives.
+    struct Mounted(PathBuf);
+
+    impl Mounted {
+        /// An empty filesystem whose own mounts travel to other namespaces.
+        fn tmpfs(directory: PathBuf) -> nix::Result<Mounted> {
+            let no = None::<&OsStr>;
+            mount(Some("tmpfs"), &directory, Some("tmpfs"), MsFlags::empty(), no)?;
+            let mounted = Mounted(directory);
+            mount(no, &mounted.0, no, MsFlags::MS_SHARED, no)?;
+            Ok(mounted)
+        }
+    }
+
+    impl Drop for Mounted {
+        fn drop(&mut self) {
+            let _ = umount2(&self.0, MntFlags::MNT_DETACH);
+        }
+    }
+
+    const STRANGER: u32 = 2_000_000_123;
+
+    /// This test is also its own child, which confines itself and says what it sees.
+    #[test]
+    fn accounts_of_its_own() {
+        if let Some(place) = std::env::var_os("CONFINED_IN") {
+            return inside(Path::new(&place));
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let shared = directory.path().join("shared");
+        std::fs::create_dir(&shared).unwrap();
+        std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        let mounted = match Mounted::tmpfs(shared.clone()) {
+            Ok(mounted) => mounted,
+            Err(error) => return eprintln!("skipped: needs root and the right to mount: {error}"),
+        };
+        let accounts = format!("stranger:x:{STRANGER}:{STRANGER}::/nonexistent:/bin/false\n");
+        let passwd = directory.path().join("passwd");
+        std::fs::write(&passwd, accounts).unwrap();
+        std::fs::set_permissions(&passwd, std::fs::Permissions::from_mode(0o644)).unwrap();
+        let before = std::fs::read("/etc/passwd").unwrap();
+
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "confine::tests::accounts_of_its_own", "--nocapture"])
+            .env("CONFINED_IN", directory.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut says = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let account = says.find(|line| line.contains("account="));
+        assert!(account.as_deref().is_some_and(|line| line.ends_with("account=stranger")), "{account:?}");
+        // The host's is as it was, and what the host mounts now is seen inside.
+        assert_eq!(std::fs::read("/etc/passwd").unwrap(), before);
+        let late = mounted.0.join("late");
+        std::fs::create_dir(&late).unwrap();
+        let _late = Mounted::tmpfs(late.clone()).unwrap();
+        std::fs::write(late.join("file"), "seen").unwrap();
+        child.stdin.take().unwrap().write_all(b"look\n").unwrap();
+        assert_eq!(says.find(|line| line.starts_with("late=")).as_deref(), Some("late=seen"));
+        assert!(child.wait().unwrap().success());
+    }
+
+    fn inside(place: &Path) {
+        let confinement = Confinement {
+            identity: Some(Identity { uid: STRANGER, gid: STRANGER }),
+            passwd: Some(place.join("passwd").into()),
+            supervisor: getppid().as_raw(),
+            max_file_bytes: None,
+            max_processes: 64,
+            ..confinement()
+        };
+        enter(&confinement).unwrap();
+        let account =
+            User::from_uid(Uid::from_raw(STRANGER)).unwrap().map_or("?".to_owned(), |user| user.name);
+        println!("\naccount={account}");
+        let _ = std::io::stdin().read_line(&mut String::new());
+        println!("late={}", std::fs::read_to_string(place.join("shared/late/file")).unwrap());
+    }
+
+    #[test]
+    fn accounts_that_cannot_be_had() {
+        let error = see_as_passwd(OsStr::new("/nonexistent/passwd"));
+        let text = error.unwrap_err().to_string();
+        assert!(text.contains("step 4 accounts: /nonexistent/passwd:"), "{text}");
+        assert!(text.contains("CAP_SYS_ADMIN"), "{text}");
     }
 }

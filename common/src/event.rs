@@ -14,6 +14,15 @@ pub const IN_CREATE: u32 = 0x100;
 /// inotify's bit for an event that concerns a directory.
 pub const IN_ISDIR: u32 = 0x4000_0000;
 
+/// Not inotify's: a file came to this name as an rsync brings it, from a temporary name beside
+/// it. Between two servers that mirror one another that is most likely our own edit coming back.
+pub const RECEIVED: u32 = 0x0800_0000;
+
+/// The bits of two changes of one path. Whether it was [`RECEIVED`] is what the later one says.
+pub fn merged(earlier: u32, later: u32) -> u32 {
+    (earlier & !RECEIVED) | later
+}
+
 /// Which watched root a message speaks of: its place in the config, counted from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct TreeId(pub u16);

@@ -46,6 +46,22 @@ pub fn split_level(line: &str) -> (Level, &str) {
     (Level::Warn, line)
 }
 
+/// A word as a shell would want it, in one line: for commands that are shown to people, never
+/// to a shell by us.
+pub struct Quoted<'a>(pub &'a OsStr);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = self.0.as_bytes();
+        let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_=+,./:@%^".contains(byte);
+        match word.to_str() {
+            Ok(text) if !text.is_empty() && word.iter().all(is_plain) => f.write_str(text),
+            Ok(text) if !text.contains(char::is_control) => write!(f, "'{}'", text.replace('\'', r"'\''")),
+            Ok(_) | Err(_) => write!(f, "$'{}'", word.escape_ascii().to_string().replace("\\\"", "\"")),
+        }
+    }
+}
+
 /// Foreign bytes for people: readable where they are text, escaped where they are not.
 pub struct Shown<'a>(pub &'a OsStr);
 

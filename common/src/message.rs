@@ -8,7 +8,7 @@ use std::ffi::OsString;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{FilterExpression, Remote, RsyncOptions, Switches};
+use crate::config::{Call, FilterExpression, PluginKind, Remote, Switches};
 use crate::confine::Confinement;
 use crate::event::{Change, Dirt, RootId, TreeId};
 use crate::path::RelPath;
@@ -149,14 +149,12 @@ pub enum SyncerOrder {
 pub struct SyncSlice {
     /// Absolute path of the root.
     pub root: OsString,
-    /// Where to.
+    /// Where to, and how.
     pub remote: Remote,
-    /// How.
-    pub rsync: RsyncOptions,
     /// Absolute path of rsync.
     pub rsync_program: OsString,
-    /// Absolute path of ssh, where that is the transport.
-    pub ssh_program: Option<OsString>,
+    /// ssh, where that is the transport.
+    pub ssh: Option<SshSlice>,
     /// Whether anything is ever deleted on the remote (`<delete>`).
     pub delete: bool,
     /// Which names do not travel inside a directory.
@@ -169,6 +167,19 @@ pub struct SyncSlice {
     pub debug: bool,
     /// What the process may keep.
     pub confinement: Confinement,
+}
+
+/// How a syncer's rsync calls ssh. All paths are absolute.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SshSlice {
+    /// The program.
+    pub program: OsString,
+    /// Whom it logs in as: the configured user, else the one that started the supervisor.
+    pub user: String,
+    /// Private keys to try, in order.
+    pub identities: Vec<OsString>,
+    /// Files of known host keys.
+    pub known_hosts: Vec<OsString>,
 }
 
 /// One piece of work for a syncer.
@@ -205,8 +216,11 @@ pub enum Work {
 pub enum SyncerReport {
     /// Confined; nothing untrusted has been read yet.
     Ready,
-    /// A sign of life.
-    Beat,
+    /// A sign of life. Busy ones follow each other within [`BUSY_BEAT_SECS`].
+    Beat {
+        /// Nothing has moved since the last one: the remote does not answer, or is stuck.
+        stalled: bool,
+    },
     /// The job that was ordered with this ticket is over.
     Done {
         /// The ticket of the order.
@@ -231,6 +245,8 @@ pub enum Outcome {
     Unreachable,
     /// The remote answers and refuses: wrong module, wrong password, read-only.
     Refused,
+    /// ssh does not know the remote's host key, or knows another.
+    UnknownHost,
     /// The remote has no room left.
     NoSpace,
     /// rsync does not understand what we or the config tell it.
@@ -243,4 +259,106 @@ pub enum Outcome {
     TimedOut,
     /// Anything else: a signal, no memory, an exit status without a meaning.
     Broken,
+}
+
+/// To a plugin.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PluginOrder {
+    /// The first order.
+    Configure(Box<PluginSlice>),
+    /// Changes to tell of, each path at most once.
+    Deliver {
+        /// Cannot be guessed: [`PluginReport::Done`] repeats it.
+        ticket: u64,
+        /// In the order in which they are to be told.
+        events: Vec<PluginEvent>,
+    },
+}
+
+/// A plugin's part of the config.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PluginSlice {
+    /// What it does, and to whom.
+    pub kind: PluginKind,
+    /// How.
+    pub call: Call,
+    /// Absolute path of each tree's root, in the order of their ids.
+    pub roots: Vec<OsString>,
+    /// Each remote for people, in the order of their numbers in [`PluginEvent::remotes`].
+    pub remotes: Vec<String>,
+    /// Say each call.
+    pub debug: bool,
+    /// What the process may keep.
+    pub confinement: Confinement,
+}
+
+/// One change that all remotes have dealt with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PluginEvent {
+    /// Which tree.
+    pub tree: TreeId,
+    /// Below the root; the root itself when sight of all of it was lost.
+    pub path: RelPath,
+    /// What happened.
+    pub kind: EventKind,
+    /// Whether the path is, or was, a directory.
+    pub directory: bool,
+    /// The inotify bits seen since the path was last told of; 0 when nobody saw it.
+    pub mask: u32,
+    /// When the first of it was seen, in milliseconds since 1970.
+    pub time: u64,
+    /// How each remote of the tree fared.
+    pub remotes: Vec<(u16, RemoteOutcome)>,
+}
+
+/// What happened to a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum EventKind {
+    /// It is new, or other than it was.
+    Changed,
+    /// Its name is gone.
+    Removed,
+    /// Sight of it and all below it was lost: anything may have changed.
+    Rescanned,
+}
+
+/// How a remote fared with a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum RemoteOutcome {
+    /// It has it.
+    Done,
+    /// It failed on it once; it will be tried again.
+    Failed,
+    /// It was known to be down; it gets it later.
+    Down,
+}
+
+/// From a plugin.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PluginReport {
+    /// Confined; nothing untrusted has been read yet.
+    Ready,
+    /// A sign of life while it waits.
+    Beat,
+    /// The delivery that was ordered with this ticket is over.
+    Done {
+        /// The ticket of the order.
+        ticket: u64,
+        /// How each event fared, from the first on; those without a verdict were not tried.
+        verdicts: Vec<Verdict>,
+        /// Why the last one failed, escaped, at most [`MAX_TAIL`] bytes.
+        note: String,
+    },
+}
+
+/// How the delivery of one event ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Verdict {
+    /// It was told, or the config says that it is not to be told of.
+    Delivered,
+    /// This one was refused; the next may fare better. It is tried again, but not for ever.
+    Refused,
+    /// Whoever is to be told does not answer; the next would fare no better. It is tried again
+    /// for as long as there is room to keep it.
+    Unreachable,
 }

@@ -239,7 +239,8 @@ mod tests {
     fn a_full_socket_does_not_block_try_send() {
         let (_ours, theirs) = report_socket().unwrap();
         let uplink = Uplink::new(theirs);
-        let full = (0..100_000).any(|_| matches!(uplink.try_send(&SyncerReport::Beat), Err(SendError::Full)));
+        let full = (0..100_000)
+            .any(|_| matches!(uplink.try_send(&SyncerReport::Beat { stalled: false }), Err(SendError::Full)));
         assert!(full);
     }
 

@@ -11,7 +11,9 @@ use std::thread;
 
 use common::confine::{self, Confinement};
 use common::log::split_level;
-use common::message::{Job, SyncSlice, SyncerOrder, WatchSlice, WatcherOrder};
+use common::message::{
+    Job, PluginEvent, PluginOrder, PluginSlice, SyncSlice, SyncerOrder, WatchSlice, WatcherOrder,
+};
 use common::wire::{Rendezvous, call_off, report_socket};
 use ipc_channel::ipc::IpcSender;
 use log::{Level, log};
@@ -33,6 +35,8 @@ pub enum Orders {
     Watcher(IpcSender<WatcherOrder>),
     /// To a syncer.
     Syncer(IpcSender<SyncerOrder>),
+    /// To a plugin.
+    Plugin(IpcSender<PluginOrder>),
 }
 
 /// Said by the helper thread of a start: the child with this pid came to the rendezvous, or
@@ -58,8 +62,10 @@ pub struct Child {
     pub condemned: bool,
     /// Reports that end in the log, since the last refill.
     pub loud: u32,
-    /// The ticket of the job that it works on.
+    /// The ticket of the order that it works on.
     pub ticket: Option<u64>,
+    /// How many changes the delivery holds that it works on.
+    pub events: usize,
     name: String,
     rendezvous: String,
     orders: Option<Orders>,
@@ -72,33 +78,41 @@ pub struct Child {
 }
 
 impl Child {
-    /// Starts a role as a fresh image of this very executable. The channel for orders comes
-    /// later, over `met`, after which `wake` is written to.
+    /// Starts a role as a fresh image of this very executable. Its standard output is `output`,
+    /// or joins its log. The channel for orders comes later, over the first end of `meeting`,
+    /// after which the second is written to.
     pub fn start(
         role: Role,
         name: String,
         confinement: Confinement,
         debug: bool,
-        met: Sender<Met>,
-        wake: OwnedFd,
+        output: Option<OwnedFd>,
+        meeting: (Sender<Met>, OwnedFd),
     ) -> io::Result<Child> {
+        let (met, wake) = meeting;
         let (reports, theirs) = report_socket()?;
         let (log, log_end) = io::pipe()?;
         set_nonblocking(&log)?;
         let word = match role {
             Role::Watcher => "watcher",
             Role::Syncer(..) => "syncer",
+            Role::Plugin(_) => "plugin",
+        };
+        let output = match output {
+            Some(output) => Stdio::from(output),
+            None => Stdio::from(log_end.try_clone()?),
         };
         let start = |rendezvous: &str| {
             let mut command = Command::new("/proc/self/exe");
             command.arg0(format!("sersync: {name}")).args(["role", word, rendezvous]).env_clear();
-            command.stdin(Stdio::from(theirs)).stdout(log_end.try_clone()?).stderr(log_end);
+            command.stdin(Stdio::from(theirs)).stdout(output).stderr(log_end);
             // Not waited for through std: the event loop reaps every child by its pid.
             command.spawn().map(|child| child.id().cast_signed())
         };
         let (pid, rendezvous) = match role {
             Role::Watcher => meet(start, Orders::Watcher, met, wake)?,
             Role::Syncer(..) => meet(start, Orders::Syncer, met, wake)?,
+            Role::Plugin(_) => meet(start, Orders::Plugin, met, wake)?,
         };
         Ok(Child {
             role,
@@ -108,6 +122,7 @@ impl Child {
             condemned: false,
             loud: 0,
             ticket: None,
+            events: 0,
             name,
             rendezvous,
             orders: None,
@@ -147,6 +162,20 @@ impl Child {
         let sent = orders.send(SyncerOrder::Configure(Box::new(slice))).is_ok();
         self.orders = Some(Orders::Syncer(orders));
         sent
+    }
+
+    /// The child came to the rendezvous: its first order.
+    pub fn configure_plugin(&mut self, orders: IpcSender<PluginOrder>, slice: PluginSlice) -> bool {
+        let sent = orders.send(PluginOrder::Configure(Box::new(slice))).is_ok();
+        self.orders = Some(Orders::Plugin(orders));
+        sent
+    }
+
+    /// Gives a plugin something to tell; under a ticket, as [`Child::send_job`].
+    pub fn send_delivery(&mut self, ticket: u64, events: Vec<PluginEvent>) -> bool {
+        let Some(Orders::Plugin(orders)) = &self.orders else { return false };
+        (self.ticket, self.events) = (Some(ticket), events.len());
+        orders.send(PluginOrder::Deliver { ticket, events }).is_ok()
     }
 
     /// Gives a syncer a job under a ticket that it cannot guess. Does not block: the syncer
@@ -212,6 +241,7 @@ impl Child {
             match self.role {
                 Role::Watcher => call_off::<WatcherOrder>(&self.rendezvous),
                 Role::Syncer(..) => call_off::<SyncerOrder>(&self.rendezvous),
+                Role::Plugin(_) => call_off::<PluginOrder>(&self.rendezvous),
             }
         }
     }

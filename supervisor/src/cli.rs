@@ -61,10 +61,8 @@ struct Typed {
 /// What is meant.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Mirror.
+    /// Mirror, or run only a plugin.
     Run(Settings),
-    /// Run only a plugin.
-    Plugin(PluginName),
     /// `demo`.
     Demo,
     /// A role of ours, entered by exec: its name and where it meets the supervisor.
@@ -80,6 +78,8 @@ pub struct Settings {
     pub full_sync: bool,
     /// `-n`.
     pub workers: usize,
+    /// `-m`: run only this plugin, and no rsync at all.
+    pub plugin: Option<PluginName>,
     /// `-d`, and which side of it this process is.
     pub detach: Detach,
     /// Things to tell the operator once logging works.
@@ -112,12 +112,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, clap::
     if typed.words.first().is_some_and(|word| word == "demo") {
         return Ok(Command::Demo);
     }
-    if let Some(name) = &typed.module {
-        return PluginName::from_name(name).map(Command::Plugin).ok_or_else(|| {
-            let names = PluginName::ALL.map(PluginName::as_str).join(", ");
-            usage(format!("there is no plugin {name:?}; -m takes one of {names}"))
-        });
-    }
+    let plugin = typed.module.as_deref().map(plugin).transpose()?;
     if typed.config.is_empty() {
         return Err(usage("-o needs the name of a config file, and got an empty one".to_owned()));
     }
@@ -132,7 +127,21 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, clap::
         (true, false) => Detach::Start,
         (false, false) => Detach::No,
     };
-    Ok(Command::Run(Settings { config: typed.config, full_sync: typed.full_sync, workers, detach, warnings }))
+    Ok(Command::Run(Settings {
+        config: typed.config,
+        full_sync: typed.full_sync,
+        workers,
+        plugin,
+        detach,
+        warnings,
+    }))
+}
+
+fn plugin(name: &str) -> Result<PluginName, clap::Error> {
+    PluginName::from_name(name).ok_or_else(|| {
+        let names = PluginName::ALL.map(PluginName::as_str).join(", ");
+        usage(format!("there is no plugin {name:?}; -m takes one of {names}"))
+    })
 }
 
 /// `-n` as the original read it: what is no number, or 0, counts as 10. A negative number

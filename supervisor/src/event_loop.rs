@@ -1,33 +1,35 @@
 //! The one place where things happen: waits for signals, children and time, tells the core,
 //! and performs what the core decides. One thread, one poll.
 
+mod actions;
 mod reports;
 
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::RandomState;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use common::event::{RootId, TreeId};
-use common::message::{SyncerReport, WatcherReport, Work};
+use common::message::{PluginReport, SyncerReport, WatcherReport};
 use common::wire::{FrameReader, Received};
-use log::{error, log, warn};
+use log::{error, warn};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{Pid, read};
+use nix::unistd::Pid;
 
-use crate::child::{Child, Met, Orders};
+use crate::child::{Child, Met};
 use crate::core::dispatch::Dispatcher;
-use crate::core::{Action, Input, Role};
+use crate::core::{Input, RemoteId, Role};
+use crate::fail_log::FailLog;
 use crate::orphans;
 use crate::plan::Plan;
 use crate::runtime::Runtime;
-use crate::say::{say, say_full_sync};
+use crate::say::say;
 use crate::uids::Uids;
 
 /// Frames taken from one child before the others have their turn.
@@ -42,6 +44,8 @@ pub struct EventLoop {
     children: BTreeMap<i32, Child>,
     uids: Uids,
     start: Instant,
+    /// When it started, since 1970.
+    born: Duration,
     signals: SignalFd,
     met: (Sender<Met>, Receiver<Met>),
     wake: (OwnedFd, OwnedFd),
@@ -54,6 +58,7 @@ pub struct EventLoop {
     on_ready: Option<Box<dyn FnOnce()>>,
     stop: Stop,
     runtime: Option<Runtime>,
+    fail_log: Option<FailLog>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +85,7 @@ impl EventLoop {
             children: BTreeMap::new(),
             uids,
             start: Instant::now(),
+            born: SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default(),
             signals,
             met: channel(),
             wake: nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC | nix::fcntl::OFlag::O_NONBLOCK)?,
@@ -91,12 +97,18 @@ impl EventLoop {
             on_ready: None,
             stop: Stop::No,
             runtime: None,
+            fail_log: None,
         })
     }
 
     /// Keeps the locks for as long as the loop runs.
     pub fn keep(&mut self, runtime: Runtime) {
         self.runtime = Some(runtime);
+    }
+
+    /// Writes what fails there.
+    pub fn record_failures(&mut self, fail_log: FailLog) {
+        self.fail_log = Some(fail_log);
     }
 
     /// Calls `ready` once every tree is watched.
@@ -117,6 +129,7 @@ impl EventLoop {
             self.take_met();
             self.tell(Input::Tick);
             self.refill();
+            self.record();
         }
         self.end_children();
         Ok(())
@@ -130,7 +143,8 @@ impl EventLoop {
     /// something to say.
     fn wait(&mut self) -> io::Result<Vec<i32>> {
         let now = self.now();
-        let deadline = [self.core.deadline(now), self.refill_at].into_iter().flatten().min();
+        let deadline =
+            [self.core.deadline(now), self.refill_at, self.record_at()].into_iter().flatten().min();
         let timeout = match deadline {
             None => PollTimeout::NONE,
             // Rounded up, or the last millisecond would be spent spinning.
@@ -165,65 +179,6 @@ impl EventLoop {
         let mut actions = Vec::new();
         self.core.on(self.now(), input, &mut actions);
         self.perform(actions);
-    }
-
-    fn perform(&mut self, actions: Vec<Action>) {
-        for action in actions {
-            match action {
-                Action::Spawn(role) => self.spawn(role),
-                Action::Kill(role) => self.kill(role),
-                Action::Send(role, job) => self.send(role, job),
-                Action::Log(level, text) => log!(level, "{text}"),
-                Action::Drained => self.stop = Stop::Now,
-            }
-        }
-    }
-
-    fn spawn(&mut self, role: Role) {
-        let name = self.plan.name(role);
-        let confinement = self.uids.claim(role);
-        let wake = self.wake.1.try_clone();
-        let started = confinement.and_then(|confinement| {
-            Child::start(role, name.clone(), confinement, self.plan.config().debug, self.met.0.clone(), wake?)
-        });
-        match started {
-            Ok(child) => {
-                self.children.insert(child.pid, child);
-            }
-            Err(error) => {
-                self.uids.release(role);
-                self.tell(Input::Exited(role, format!("could not be started: {error}")));
-            }
-        }
-    }
-
-    fn kill(&mut self, role: Role) {
-        for child in self.children.values().filter(|child| child.role == role) {
-            send_kill(child.pid);
-        }
-    }
-
-    fn send(&mut self, role: Role, job: common::message::Job) {
-        if let (Role::Syncer(id, _), Work::Full, true) = (role, &job.work, self.full_sync) {
-            let confinement = self.uids.of(role);
-            let slice = confinement.and_then(|confinement| self.plan.sync_slice(id, confinement));
-            if let Some(slice) = slice {
-                say_full_sync(&slice, job.deletions);
-            }
-        }
-        let ticket = self.next_ticket();
-        let Some(child) = self.children.values_mut().find(|child| child.role == role) else { return };
-        if !child.send_job(ticket, job) {
-            // Its death will be reported by the kernel, and the job goes back then.
-            send_kill(child.pid);
-        }
-    }
-
-    /// Cannot be guessed by a child that has seen all tickets before it: the keys of the hash
-    /// are random and stay here.
-    fn next_ticket(&mut self) -> u64 {
-        self.tickets.1 = self.tickets.1.wrapping_add(1);
-        self.tickets.0.hash_one(self.tickets.1)
     }
 
     fn take_signals(&mut self) {
@@ -271,28 +226,6 @@ impl EventLoop {
         self.tell(Input::Exited(role, how));
     }
 
-    fn take_met(&mut self) {
-        let mut sink = [0; 64];
-        while read(&self.wake.0, &mut sink).is_ok_and(|length| length == sink.len()) {}
-        while let Ok(Met { pid, orders }) = self.met.1.try_recv() {
-            let Some(child) = self.children.get_mut(&pid) else { continue };
-            let confinement = child.confinement.clone();
-            let sent = match (child.role, orders) {
-                (Role::Watcher, Some(Orders::Watcher(orders))) => {
-                    child.configure_watcher(orders, self.plan.watch_slice(self.full_sync, confinement))
-                }
-                (Role::Syncer(id, _), Some(Orders::Syncer(orders))) => {
-                    let slice = self.plan.sync_slice(id, confinement);
-                    slice.is_some_and(|slice| child.configure_syncer(orders, slice))
-                }
-                (Role::Watcher | Role::Syncer(..), _) => false,
-            };
-            if !sent {
-                send_kill(pid);
-            }
-        }
-    }
-
     fn take_reports(&mut self, pids: &[i32]) {
         for &pid in pids {
             if let Some(child) = self.children.get_mut(&pid) {
@@ -316,6 +249,12 @@ impl EventLoop {
         let taken = match role {
             Role::Watcher => match self.frames.receive::<WatcherReport>(child.reports()) {
                 Received::Frame(report) => self.watcher_says(pid, report),
+                Received::Violation(violation) => Err(violation.to_string()),
+                Received::Closed => return self.hung_up(pid),
+                Received::Empty => return false,
+            },
+            Role::Plugin(id) => match self.frames.receive::<PluginReport>(child.reports()) {
+                Received::Frame(report) => self.plugin_says(pid, id, report),
                 Received::Violation(violation) => Err(violation.to_string()),
                 Received::Closed => return self.hung_up(pid),
                 Received::Empty => return false,
@@ -367,6 +306,21 @@ impl EventLoop {
             self.refill_at = None;
             self.children.values_mut().for_each(Child::refill);
         }
+    }
+
+    fn record_at(&self) -> Option<Duration> {
+        self.fail_log.as_ref()?.deadline(self.core.failures())
+    }
+
+    fn record(&mut self) {
+        let now = self.now();
+        let Some(fail_log) = &mut self.fail_log else { return };
+        let (core, plan) = (&self.core, &self.plan);
+        let remotes = (0_u16..).map(RemoteId).zip(core.remotes()).filter_map(|(id, remote)| {
+            let (root, configured) = plan.remote(id)?;
+            Some((root, configured, remote.failed()))
+        });
+        fail_log.update(now, core.failures(), remotes);
     }
 
     fn end_children(&mut self) {

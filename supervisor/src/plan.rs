@@ -3,22 +3,24 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use common::config::Config;
-use common::confine::Confinement;
+use common::config::{Config, Plugin, Remote};
+use common::confine::{Confinement, Identity};
 use common::event::TreeId;
 use common::exit::Exit;
 use common::log::Shown;
-use common::message::{SyncSlice, WatchSlice, WatchTree};
+use common::message::{PluginSlice, SyncSlice, WatchSlice, WatchTree};
+use nix::unistd::getuid;
 use thiserror::Error;
 
+use crate::accounts::{self, Starter, absolute, find_program};
+use crate::core::backlog::Traffic;
 use crate::core::dispatch::Setup;
-use crate::core::{RemoteId, Role};
+use crate::core::{PluginId, RemoteId, Role};
 
 /// Oldest rsync that compares nanoseconds and removes missing arguments.
 const OLDEST_RSYNC: (u32, u32, u32) = (3, 1, 3);
@@ -50,9 +52,19 @@ pub enum Error {
     /// An rsync from before 2018.
     #[error("{0:?} is rsync {1}; 3.1.3 or later is needed")]
     OldRsync(PathBuf, String),
-    /// Not built yet.
-    #[error("<ssh start=\"true\"/>: this release speaks only to rsync daemons; ssh comes with the next one")]
-    Ssh,
+    /// No ssh.
+    #[error("ssh is not in PATH; <ssh start=\"true\"/> needs it")]
+    NoSsh,
+    /// A plugin's account.
+    #[error("plugin {plugin}: user={user:?}: {source}")]
+    Account {
+        /// Which plugin.
+        plugin: &'static str,
+        /// As written in the config.
+        user: String,
+        /// What is wrong with it.
+        source: io::Error,
+    },
 }
 
 impl Error {
@@ -60,7 +72,10 @@ impl Error {
     pub fn exit(&self) -> Exit {
         match self {
             Error::Root { .. } | Error::NoDirectory(_) => Exit::NoInput,
-            Error::NoRsync | Error::UnknownRsync(..) | Error::OldRsync(..) | Error::Ssh => Exit::Unavailable,
+            Error::NoRsync | Error::UnknownRsync(..) | Error::OldRsync(..) | Error::NoSsh => {
+                Exit::Unavailable
+            }
+            Error::Account { .. } => Exit::Config,
         }
     }
 }
@@ -70,7 +85,11 @@ impl Error {
 pub struct Plan {
     config: Config,
     roots: Vec<PathBuf>,
+    /// Nothing where there is no remote.
     rsync: PathBuf,
+    ssh: Option<(Starter, PathBuf)>,
+    /// The plugins that are on, and the account that each is to have.
+    plugins: Vec<(Plugin, Option<Identity>)>,
     /// Which tree and which of its remotes each [`RemoteId`] stands for.
     remotes: Vec<(usize, usize)>,
     /// Things to tell the operator.
@@ -79,31 +98,43 @@ pub struct Plan {
 
 impl Plan {
     /// Checks what a config names against this machine. `probe_uid` is who may run rsync to
-    /// ask for its version.
+    /// ask for its version; `None` for an ordinary user.
     pub fn new(config: Config, probe_uid: Option<u32>) -> Result<Plan, Error> {
         let mut warnings = Vec::new();
-        if config.rsync.ssh {
-            return Err(Error::Ssh);
+        let plugins = plugins(&config, probe_uid, &mut warnings)?;
+        let roots = roots(&config, &plugins)?;
+        let mut rsync = PathBuf::new();
+        if remotes(&config).next().is_some() {
+            rsync = match config.rsync_program.as_ref() {
+                Some(program) => PathBuf::from(program),
+                None => find_program("rsync").ok_or(Error::NoRsync)?,
+            };
+            check_version(&rsync, probe_uid, &mut warnings)?;
         }
-        let roots = config.trees.iter().map(|tree| root(&tree.watch)).collect::<Result<_, _>>()?;
-        let rsync = find_rsync(config.rsync.program.as_deref())?;
-        check_version(&rsync, probe_uid, &mut warnings)?;
-        let remotes = config
-            .trees
-            .iter()
-            .enumerate()
-            .flat_map(|(tree, block)| (0..block.remotes.len()).map(move |remote| (tree, remote)))
-            .collect();
-        if let Some(plugin) = config.plugin {
-            warnings
-                .push(format!("plugin {} is configured; this release has no plugins yet", plugin.as_str()));
-        }
-        Ok(Plan { config, roots, rsync, remotes, warnings })
+        let wants_ssh = remotes(&config).any(|remote| remote.rsync.ssh.is_some());
+        let ssh = wants_ssh.then(|| find_program("ssh").ok_or(Error::NoSsh)).transpose()?;
+        let all = config.trees.iter().enumerate();
+        let remotes =
+            all.flat_map(|(tree, block)| (0..block.remotes.len()).map(move |n| (tree, n))).collect();
+        Ok(Plan {
+            config,
+            roots,
+            rsync,
+            ssh: ssh.map(|program| (Starter::find(), program)),
+            plugins,
+            remotes,
+            warnings,
+        })
     }
 
     /// The config.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// False when only a plugin runs.
+    pub fn has_remotes(&self) -> bool {
+        !self.remotes.is_empty()
     }
 
     /// How many trees are watched.
@@ -118,19 +149,23 @@ impl Plan {
 
     /// What the core is told.
     pub fn setup(&self, full_sync: bool, workers: usize, seed: u64) -> Setup {
-        let label = |remote: &common::config::Remote| format!("{}::{}", remote.host, Shown(&remote.module));
+        let minutes = |minutes: u32| Duration::from_secs(u64::from(minutes).saturating_mul(60));
+        let named = self.config.trees.iter().zip(&self.roots).map(|(tree, root)| {
+            (
+                Shown(root.as_os_str()).to_string(),
+                tree.remotes.iter().map(|remote| (label(remote), traffic(remote))).collect(),
+            )
+        });
+        let plugin = |plugin: &Plugin| {
+            (plugin.kind.name().as_str().to_owned(), Duration::from_secs(plugin.call.timeout.into()))
+        };
         Setup {
-            trees: self
-                .config
-                .trees
-                .iter()
-                .zip(&self.roots)
-                .map(|(tree, root)| {
-                    (Shown(root.as_os_str()).to_string(), tree.remotes.iter().map(label).collect())
-                })
-                .collect(),
+            trees: named.collect(),
             full_sync,
             mirror: self.config.switches.delete && (full_sync || self.config.crontab.is_some()),
+            plugins: self.plugins.iter().map(|(it, _)| plugin(it)).collect(),
+            crontab: self.config.crontab.as_ref().map(|crontab| minutes(crontab.minutes)),
+            sweep: minutes(self.config.fail_log.minutes),
             workers,
             max_syncers: usize::try_from(MAX_SYNCERS).unwrap_or(1),
             seed,
@@ -147,21 +182,25 @@ impl Plan {
             filter: self.config.filter.clone(),
             follow_links: full_sync
                 || self.config.crontab.is_some()
-                || keeps_links(&self.config.rsync.params),
+                || remotes(&self.config)
+                    .any(|remote| syncer::sets(&remote.rsync.params, "--hard-links", Some(b'H'))),
             debug: self.config.debug,
             confinement,
         }
     }
 
     /// A syncer's part.
-    pub fn sync_slice(&self, remote: RemoteId, confinement: Confinement) -> Option<SyncSlice> {
-        let &(tree, n) = self.remotes.get(usize::from(remote.0))?;
+    pub fn sync_slice(&self, id: RemoteId, confinement: Confinement) -> Option<SyncSlice> {
+        let (root, remote) = self.remote(id)?;
+        let ssh = remote.rsync.ssh.as_ref().zip(self.ssh.as_ref()).map(|(configured, (starter, program))| {
+            let user = remote.rsync.auth.as_ref().and_then(|auth| auth.user.as_ref());
+            starter.ssh(program, configured, user)
+        });
         Some(SyncSlice {
-            root: self.roots.get(tree)?.clone().into_os_string(),
-            remote: self.config.trees.get(tree)?.remotes.get(n)?.clone(),
-            rsync: self.config.rsync.clone(),
+            root: root.to_owned(),
+            remote: remote.clone(),
             rsync_program: self.rsync.clone().into_os_string(),
-            ssh_program: None,
+            ssh,
             delete: self.config.switches.delete,
             filter: self.config.filter.clone(),
             excludes: self.config.sync_excludes.clone(),
@@ -171,47 +210,117 @@ impl Plan {
         })
     }
 
+    /// A plugin's part.
+    pub fn plugin_slice(&self, id: PluginId, confinement: Confinement) -> Option<PluginSlice> {
+        let (plugin, _) = self.plugin(id)?;
+        Some(PluginSlice {
+            kind: plugin.kind.clone(),
+            call: plugin.call,
+            roots: self.roots.iter().map(|root| root.clone().into_os_string()).collect(),
+            remotes: remotes(&self.config).map(label).collect(),
+            debug: self.config.debug,
+            confinement,
+        })
+    }
+
+    /// A remote, and the root that it mirrors.
+    pub fn remote(&self, id: RemoteId) -> Option<(&OsStr, &Remote)> {
+        let &(tree, n) = self.remotes.get(usize::from(id.0))?;
+        Some((self.roots.get(tree)?.as_os_str(), self.config.trees.get(tree)?.remotes.get(n)?))
+    }
+
+    /// A plugin that is on, and the account that it is to have.
+    pub fn plugin(&self, id: PluginId) -> Option<(&Plugin, Option<Identity>)> {
+        self.plugins.get(usize::from(id.0)).map(|(plugin, account)| (plugin, *account))
+    }
+
+    /// True when the role runs ssh, which needs an account for its uid.
+    pub fn runs_ssh(&self, role: Role) -> bool {
+        match role {
+            Role::Syncer(id, _) => self.remote(id).is_some_and(|(_, remote)| remote.rsync.ssh.is_some()),
+            Role::Watcher | Role::Plugin(_) => false,
+        }
+    }
+
     /// For logs: which child a role is.
     pub fn name(&self, role: Role) -> String {
         match role {
             Role::Watcher => "watcher".to_owned(),
             Role::Syncer(id, _) => format!("syncer{}", id.0),
+            Role::Plugin(id) => {
+                let name = self.plugin(id).map_or("?", |(plugin, _)| plugin.kind.name().as_str());
+                format!("plugin-{name}")
+            }
         }
     }
 }
 
+/// For people: `host::module`, or `host:path`.
+fn label(remote: &Remote) -> String {
+    let between = if remote.rsync.ssh.is_some() { ":" } else { "::" };
+    format!("{}{between}{}", remote.host, Shown(&remote.module))
+}
+
+/// `-u` is what two servers need that mirror one another.
+fn traffic(remote: &Remote) -> Traffic {
+    if syncer::sets(&remote.rsync.params, "--update", Some(b'u')) {
+        Traffic::BothWays
+    } else {
+        Traffic::OneWay
+    }
+}
+
+/// The plugins that are on. One that only root could give its account runs as we do.
+fn plugins(
+    config: &Config,
+    probe_uid: Option<u32>,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<(Plugin, Option<Identity>)>, Error> {
+    let mut plugins = Vec::new();
+    for name in &config.plugins_on {
+        let Some(plugin) = config.plugins.iter().find(|plugin| plugin.kind.name() == *name) else { continue };
+        let account = match &plugin.user {
+            None => None,
+            Some(user) => {
+                let failed = |source| Error::Account { plugin: name.as_str(), user: user.clone(), source };
+                let account = accounts::identity(user).map_err(failed)?;
+                if probe_uid.is_none() && account.uid != getuid().as_raw() {
+                    let name = name.as_str();
+                    warnings
+                        .push(format!("plugin {name}: user={user:?} needs a supervisor that root started"));
+                }
+                Some(account)
+            }
+        };
+        plugins.push((plugin.clone(), account));
+    }
+    Ok(plugins)
+}
+
+/// The roots. As in the original, a plugin's own watch takes the place of the first one.
+fn roots(config: &Config, plugins: &[(Plugin, Option<Identity>)]) -> Result<Vec<PathBuf>, Error> {
+    let mut watches: Vec<&OsStr> = config.trees.iter().map(|tree| tree.watch.as_os_str()).collect();
+    let configured: Vec<PathBuf> = watches.iter().filter_map(|watch| absolute(watch).ok()).collect();
+    let other = |watch: &&OsString| absolute(watch).is_ok_and(|path| !configured.contains(&path));
+    let own = plugins.iter().filter_map(|(plugin, _)| plugin.kind.watch()).find(other);
+    if let (Some(own), Some(first)) = (own, watches.first_mut()) {
+        *first = own;
+    }
+    watches.into_iter().map(root).collect()
+}
+
+fn remotes(config: &Config) -> impl Iterator<Item = &Remote> {
+    config.trees.iter().flat_map(|tree| &tree.remotes)
+}
+
 fn root(watch: &OsStr) -> Result<PathBuf, Error> {
     let failed = |source| Error::Root { path: watch.to_owned(), source };
-    let path = std::path::absolute(watch).map_err(failed)?;
+    let path = absolute(watch).map_err(failed)?;
     if path.metadata().map_err(failed)?.is_dir() {
         Ok(path)
     } else {
         Err(Error::NoDirectory(watch.to_owned()))
     }
-}
-
-fn find_rsync(configured: Option<&OsStr>) -> Result<PathBuf, Error> {
-    if let Some(program) = configured {
-        return Ok(PathBuf::from(program));
-    }
-    let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
-    std::env::split_paths(&path)
-        .filter(|directory| directory.is_absolute())
-        .map(|directory| directory.join("rsync"))
-        .find(|program| is_executable(program))
-        .ok_or(Error::NoRsync)
-}
-
-fn is_executable(path: &Path) -> bool {
-    path.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
-}
-
-/// Whether `-H` is among rsync's parameters.
-fn keeps_links(params: &[OsString]) -> bool {
-    params.iter().map(|word| word.as_bytes()).any(|word| {
-        word == b"--hard-links"
-            || (word.starts_with(b"-") && !word.starts_with(b"--") && word.contains(&b'H'))
-    })
 }
 
 /// Asks rsync for its version, without the supervisor's privileges.

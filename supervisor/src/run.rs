@@ -9,7 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Command as Process, Stdio};
 
-use common::config::{Config, MAX_CONFIG, parse, render};
+use common::config::{Config, MAX_CONFIG, PluginName, parse, parse_for_plugin, render};
 use common::exit::Exit;
 use common::log::Shown;
 use common::{confine, log as logging};
@@ -19,6 +19,7 @@ use nix::unistd::{dup, geteuid, setsid};
 use crate::cli::{Command, Detach, Settings};
 use crate::core::dispatch::Dispatcher;
 use crate::event_loop::EventLoop;
+use crate::fail_log::FailLog;
 use crate::plan::Plan;
 use crate::runtime::{self, Runtime};
 use crate::say::say;
@@ -31,10 +32,6 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> Exit {
     match cli::parse(args.clone()) {
         Ok(Command::Role(name, channel)) => role(&name, &channel),
         Ok(Command::Demo) => demo::run(),
-        Ok(Command::Plugin(plugin)) => {
-            complain(&format!("plugin {}: this release has no plugins yet", plugin.as_str()));
-            Exit::Unavailable
-        }
         Ok(Command::Run(settings)) if settings.detach == Detach::Start => detach(&settings, &args),
         Ok(Command::Run(settings)) => mirror(&settings),
         Err(error) => {
@@ -56,6 +53,10 @@ pub fn role(name: &str, channel: &str) -> Exit {
         "syncer" => {
             let _ = nix::sys::prctl::set_name(c"sersync-syncer");
             syncer::run(channel)
+        }
+        "plugin" => {
+            let _ = nix::sys::prctl::set_name(c"sersync-plugin");
+            plugins::run(channel)
         }
         _ => {
             complain("roles are started by the supervisor only");
@@ -81,7 +82,7 @@ pub fn mirror(settings: &Settings) -> Exit {
 
 fn start(settings: &Settings) -> Result<EventLoop, Exit> {
     settings.warnings.iter().for_each(|warning| warn!("{warning}"));
-    let (config, metadata) = read_config(Path::new(&settings.config))?;
+    let (config, metadata) = read_config(Path::new(&settings.config), settings.plugin)?;
     say("config xml parse success");
     let fail = |exit: Exit| {
         move |error: &dyn std::error::Error| {
@@ -110,11 +111,16 @@ fn start(settings: &Settings) -> Result<EventLoop, Exit> {
     // The sockets of the rendezvous go into our private directory, not into /tmp.
     let _ = tempfile::env::override_temp_dir(&runtime.directory);
     let ready = ready_pipe(settings.detach).map_err(|error| fail(Exit::OsError)(&error))?;
+    say_purpose(&plan, settings);
+    let fail_log = fail_log(&plan);
     let core = Dispatcher::new(plan.setup(settings.full_sync, settings.workers, seed()));
     let uids = Uids::new(runtime.first_uid);
     let mut event_loop =
         EventLoop::new(plan, core, uids, settings.full_sync).map_err(|error| fail(Exit::OsError)(&error))?;
     event_loop.keep(runtime);
+    if let Some(fail_log) = fail_log {
+        event_loop.record_failures(fail_log);
+    }
     if let Some(pipe) = ready {
         event_loop.on_ready(move || {
             let _ = nix::unistd::write(&pipe, b"1");
@@ -123,8 +129,42 @@ fn start(settings: &Settings) -> Result<EventLoop, Exit> {
     Ok(event_loop)
 }
 
+/// The lines with which the original named its module, its clock and its plugin.
+fn say_purpose(plan: &Plan, settings: &Settings) {
+    match settings.plugin {
+        Some(PluginName::RefreshCdn) => say("启动刷新CDN模块"),
+        Some(PluginName::Socket) => say("启动SOCKET接口"),
+        Some(PluginName::Command) => say("start command interface"),
+        Some(PluginName::Http) => say("start http interface"),
+        None => {
+            let config = plan.config();
+            if let Some(crontab) = &config.crontab {
+                let minutes = crontab.minutes;
+                say(&format!(
+                    "Start the crontab \tEvery {minutes} minutes rsync all the files to the remote servers entirely"
+                ));
+            }
+            for plugin in &config.plugins_on {
+                say(&format!("after each synchronize run the plugin \tplugin name is: {}", plugin.as_str()));
+            }
+        }
+    }
+}
+
+/// The fail log, where one is configured and something can fail.
+fn fail_log(plan: &Plan) -> Option<FailLog> {
+    let path = plan.config().fail_log.path.as_ref().filter(|_| plan.has_remotes())?;
+    match std::path::absolute(path) {
+        Ok(path) => Some(FailLog::new(path)),
+        Err(error) => {
+            error!("fail log path={}: {error}; it is not written", Shown(path));
+            None
+        }
+    }
+}
+
 /// Reads and checks the config file; says everything that is wrong with it at once.
-fn read_config(path: &Path) -> Result<(Config, std::fs::Metadata), Exit> {
+fn read_config(path: &Path, plugin: Option<PluginName>) -> Result<(Config, std::fs::Metadata), Exit> {
     let name = Shown(path.as_os_str()).to_string();
     let read = || -> io::Result<(Vec<u8>, std::fs::Metadata)> {
         let file = File::open(path)?;
@@ -144,7 +184,10 @@ fn read_config(path: &Path) -> Result<(Config, std::fs::Metadata), Exit> {
     if geteuid().is_root() && metadata.mode() & 0o022 != 0 {
         warn!("config file {name} may be written by others than its owner; chmod go-w {name}");
     }
-    let parsed = parse(&bytes);
+    let parsed = match plugin {
+        Some(plugin) => parse_for_plugin(&bytes, plugin),
+        None => parse(&bytes),
+    };
     let shown = render(&parsed, &name);
     if !shown.is_empty() {
         complain(shown.trim_end());

@@ -4,8 +4,6 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use common::confine::Confinement;
-
 use crate::core::Role;
 use crate::runtime::UIDS;
 
@@ -22,24 +20,12 @@ impl Uids {
         Uids { first, taken: BTreeMap::new() }
     }
 
-    /// Gives `role` a uid that no live child has, and says what it may keep.
-    pub fn claim(&mut self, role: Role) -> io::Result<Confinement> {
+    /// Gives `role` a uid that no live child has; `None` for an ordinary user.
+    pub fn claim(&mut self, role: Role) -> io::Result<Option<u32>> {
         let free = (0..UIDS).find(|slot| !self.taken.values().any(|taken| taken == slot));
         let slot = free.ok_or_else(|| io::Error::other("all uids of the block are in use"))?;
         self.taken.insert(role, slot);
-        self.of(role).ok_or_else(|| io::Error::other("no uid"))
-    }
-
-    /// What a live child may keep.
-    pub fn of(&self, role: Role) -> Option<Confinement> {
-        let slot = *self.taken.get(&role)?;
-        let uid = self.first.map(|first| first.saturating_add(slot));
-        let (max_files, max_processes) = match role {
-            Role::Watcher => (512, 4),
-            Role::Syncer(..) => (256, 64),
-        };
-        let supervisor = std::process::id().cast_signed();
-        Some(Confinement { uid, read_all: uid.is_some(), max_files, max_processes, supervisor })
+        Ok(self.first.map(|first| first.saturating_add(slot)))
     }
 
     /// The child is gone.

@@ -5,13 +5,19 @@
 //! speak of the same thing, but for those that [`sets`] lets the user decide. No shell is
 //! involved; [`shown`] only quotes for people.
 
+mod connection;
+mod shown;
+
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
 use bstr::ByteSlice;
 use common::message::{Deletions, SyncSlice};
 
-use crate::tail::escape;
+use crate::abilities::{Abilities, Ability};
+
+pub(crate) use connection::unspeakable;
+pub(crate) use shown::shown;
 
 /// I/O timeout when neither the config nor the parameters name one, in seconds.
 const DEFAULT_TIMEOUT: u32 = 60;
@@ -28,7 +34,25 @@ const DELETING: [&str; 7] = [
     "--delete-excluded",
 ];
 
-/// What one run of rsync is to do.
+/// Removes listed names that are missing here; rsync 3.1 and later.
+pub(crate) const MISSING_ARGS: &str = "--delete-missing-args";
+/// Compares nanoseconds; rsync 3.1.3 and later.
+pub(crate) const NANOSECONDS: &str = "--modify-window=-1";
+/// Would remove whatever no rule names.
+const UNNAMED: &str = "--delete-excluded";
+/// Removes what the rules on standard input let through, and only that. A pruned directory
+/// would be taken for a missing one.
+const ERASING: [&str; 7] = [
+    "--recursive",
+    "--delete",
+    "--force",
+    "--no-prune-empty-dirs",
+    "--from0",
+    "--include-from=-",
+    "--exclude=*",
+];
+
+/// How far one run of rsync reaches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
     /// Each listed entry by itself.
@@ -41,9 +65,20 @@ pub(crate) enum Form {
     WholeListed,
 }
 
+/// What a run is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Errand {
+    /// Transfers.
+    Send(Form, Deletions),
+    /// Only tells what [`Errand::Send`] of the same form would delete as extraneous.
+    Look(Form),
+    /// Removes what is named in rules, where the remote knows no `--delete-missing-args`.
+    Erase,
+}
+
 /// The command of a full sync without filters, program first, as it runs in the root.
 pub fn full_sync_argv(slice: &SyncSlice, deletions: Deletions) -> Vec<OsString> {
-    argv(slice, Form::Whole, deletions)
+    argv(slice, Errand::Send(Form::Whole, deletions), Abilities::default())
 }
 
 /// Whether this job deletes on the remote.
@@ -51,39 +86,61 @@ pub(crate) fn effective(slice: &SyncSlice, deletions: Deletions) -> Deletions {
     if slice.delete { deletions } else { Deletions::Held }
 }
 
-/// The command that transfers.
-pub(crate) fn argv(slice: &SyncSlice, form: Form, deletions: Deletions) -> Vec<OsString> {
-    let deletions = effective(slice, deletions);
+/// The command for an errand, asking for no more than the remote can do.
+pub(crate) fn argv(slice: &SyncSlice, errand: Errand, abilities: Abilities) -> Vec<OsString> {
     let mut words = vec![slice.rsync_program.clone()];
-    words.extend(params(slice, deletions).cloned());
-    words.extend(reach(form, deletions).iter().map(OsString::from));
-    let debug = slice.debug && !sets(&slice.rsync.params, "--out-format", None);
-    words.extend(debug.then(|| "--out-format=%i %n%L".into()));
-    words.extend(rest(slice, form));
+    let debug = slice.debug && !sets(&slice.remote.rsync.params, "--out-format", None);
+    let told = debug.then(|| OsString::from("--out-format=%i %n%L"));
+    match errand {
+        Errand::Send(form, deletions) => {
+            let deletions = possible(slice, deletions, abilities);
+            words.extend(params(slice, deletions, abilities).cloned());
+            words.extend(reach(form, deletions, abilities).iter().map(OsString::from));
+            words.extend(told);
+            words.extend(extent(slice, form, abilities));
+        }
+        Errand::Look(form) => {
+            let deletions = possible(slice, Deletions::Travel, abilities);
+            // A quiet rsync would print nothing, and nothing would ever be removed.
+            words.extend(params(slice, deletions, abilities).map(|word| without_quiet(word)));
+            words.extend(reach(form, deletions, abilities).iter().map(OsString::from));
+            words.extend(["--dry-run", "--existing", "--ignore-existing"].map(OsString::from));
+            // As old as --delete-missing-args, and sent to the remote too.
+            words.extend(abilities.missing_args.is_there().then(|| "--info=none".into()));
+            words.push("--out-format=%i %n".into());
+            words.extend(extent(slice, form, abilities));
+        }
+        Errand::Erase => {
+            words
+                .extend(params(slice, Deletions::Travel, abilities).filter(|word| *word != UNNAMED).cloned());
+            words.extend(ERASING.map(OsString::from));
+            words.extend(told);
+        }
+    }
+    words.extend(slice.remote.rsync.bwlimit.map(|rate| format!("--bwlimit={rate}").into()));
+    words.extend(connection::words(slice, abilities));
+    if let Errand::Send(Form::Whole | Form::WholeListed, _) | Errand::Look(Form::Whole | Form::WholeListed) =
+        errand
+    {
+        words.extend(slice.excludes.iter().map(|pattern| joined("--exclude=", pattern)));
+    }
+    words.extend(["--".into(), "./".into(), connection::destination(slice, abilities)]);
     words
 }
 
-/// The command that only tells what [`argv`] of the same form would delete as extraneous.
-pub(crate) fn look_argv(slice: &SyncSlice, form: Form) -> Vec<OsString> {
-    let deletions = effective(slice, Deletions::Travel);
-    let mut words = vec![slice.rsync_program.clone()];
-    // A quiet rsync would print nothing, and nothing would ever be removed.
-    words.extend(params(slice, deletions).map(|word| without_quiet(word)));
-    words.extend(reach(form, deletions).iter().map(OsString::from));
-    let look = ["--dry-run", "--existing", "--ignore-existing", "--info=none", "--out-format=%i %n"];
-    words.extend(look.map(OsString::from));
-    words.extend(rest(slice, form));
-    words
+/// Whether this job deletes on a remote of these abilities.
+pub(crate) fn possible(slice: &SyncSlice, deletions: Deletions, abilities: Abilities) -> Deletions {
+    if abilities.delete.is_there() { effective(slice, deletions) } else { Deletions::Held }
 }
 
 /// rsync's I/O timeout in seconds as it will be; 0 for none.
 pub(crate) fn timeout(slice: &SyncSlice) -> u32 {
-    let of_params = || value_of(&slice.rsync.params, "--timeout")?.to_str()?.parse().ok();
-    slice.rsync.timeout.or_else(of_params).unwrap_or(DEFAULT_TIMEOUT)
+    let of_params = || value_of(&slice.remote.rsync.params, "--timeout")?.to_str()?.parse().ok();
+    slice.remote.rsync.timeout.or_else(of_params).unwrap_or(DEFAULT_TIMEOUT)
 }
 
 /// True when `params` hold the option, as a long word or among bundled letters.
-pub(crate) fn sets(params: &[OsString], long: &str, short: Option<u8>) -> bool {
+pub fn sets(params: &[OsString], long: &str, short: Option<u8>) -> bool {
     params.iter().any(|word| {
         let word = word.as_bytes();
         match word.strip_prefix(b"--") {
@@ -93,39 +150,46 @@ pub(crate) fn sets(params: &[OsString], long: &str, short: Option<u8>) -> bool {
     })
 }
 
-/// The command for people: quoted as a shell would want it, nothing unprintable.
-pub(crate) fn shown(argv: &[OsString]) -> String {
-    let words: Vec<String> = argv.iter().map(|word| quoted(word.as_bytes())).collect();
-    words.join(" ")
-}
-
-/// The user's words, less those that may not act in this job.
-fn params(slice: &SyncSlice, deletions: Deletions) -> impl Iterator<Item = &OsString> {
-    let may_stay = move |word: &&OsString| match deletions {
-        Deletions::Travel => true,
-        Deletions::Held => !DELETING.iter().any(|name| *word == *name),
+/// The user's words, less those that may not act in this job, or not on this remote.
+fn params(slice: &SyncSlice, deletions: Deletions, abilities: Abilities) -> impl Iterator<Item = &OsString> {
+    let missing_args = abilities.missing_args;
+    let may_stay = move |word: &&OsString| match (deletions, missing_args) {
+        (Deletions::Travel, Ability::Assumed | Ability::Proven) => true,
+        (Deletions::Travel, Ability::Missing) => *word != MISSING_ARGS,
+        (Deletions::Held, _) => *word != MISSING_ARGS && !DELETING.iter().any(|name| *word == *name),
     };
-    slice.rsync.params.iter().filter(may_stay)
+    slice.remote.rsync.params.iter().filter(may_stay)
 }
 
 /// How far the run reaches, and what it may remove.
-fn reach(form: Form, deletions: Deletions) -> &'static [&'static str] {
-    match (form, deletions) {
+fn reach(form: Form, deletions: Deletions, abilities: Abilities) -> &'static [&'static str] {
+    match (form, deletions, abilities.missing_args) {
         // --delete without -r deletes nothing extra: it makes rsync send the user's excludes,
         // which protect what is on the remote. --force is what turns a directory into a file.
-        (Form::Shallow | Form::WholeListed, Deletions::Travel) => {
-            &["--no-recursive", "--delete", "--force", "--delete-missing-args"]
+        (Form::Shallow | Form::WholeListed, Deletions::Travel, Ability::Assumed | Ability::Proven) => {
+            &["--no-recursive", "--delete", "--force", MISSING_ARGS]
         }
-        (Form::Deep, Deletions::Travel) => &["--recursive", "--delete", "--force", "--delete-missing-args"],
-        (Form::Whole, Deletions::Travel) => &["--recursive", "--delete", "--force"],
-        (Form::Shallow | Form::WholeListed, Deletions::Held) => &["--no-recursive", "--ignore-missing-args"],
-        (Form::Deep, Deletions::Held) => &["--recursive", "--ignore-missing-args"],
-        (Form::Whole, Deletions::Held) => &["--recursive"],
+        (Form::Deep, Deletions::Travel, Ability::Assumed | Ability::Proven) => {
+            &["--recursive", "--delete", "--force", MISSING_ARGS]
+        }
+        // What is missing goes in a run of its own.
+        (Form::Shallow | Form::WholeListed, Deletions::Travel, Ability::Missing) => {
+            &["--no-recursive", "--force", "--ignore-missing-args"]
+        }
+        (Form::Deep, Deletions::Travel, Ability::Missing) => {
+            &["--recursive", "--delete", "--force", "--ignore-missing-args"]
+        }
+        (Form::Whole, Deletions::Travel, _) => &["--recursive", "--delete", "--force"],
+        (Form::Shallow | Form::WholeListed, Deletions::Held, _) => {
+            &["--no-recursive", "--ignore-missing-args"]
+        }
+        (Form::Deep, Deletions::Held, _) => &["--recursive", "--ignore-missing-args"],
+        (Form::Whole, Deletions::Held, _) => &["--recursive"],
     }
 }
 
-/// List, comparison, connection, excludes, source and destination.
-fn rest(slice: &SyncSlice, form: Form) -> Vec<OsString> {
+/// List and comparison.
+fn extent(slice: &SyncSlice, form: Form, abilities: Abilities) -> Vec<OsString> {
     let mut words: Vec<OsString> = Vec::new();
     let (listed, whole) = match form {
         Form::Shallow | Form::Deep => (true, false),
@@ -140,75 +204,13 @@ fn rest(slice: &SyncSlice, form: Form) -> Vec<OsString> {
     }
     // rsync compares whole seconds by default: a second write of the same size within one
     // second would never arrive.
-    if !sets(&slice.rsync.params, "--modify-window", Some(b'@')) {
-        words.push("--modify-window=-1".into());
-    }
-    words.extend(connection(slice));
-    if whole {
-        words.extend(slice.excludes.iter().map(|pattern| joined("--exclude=", pattern)));
-    }
-    words.extend(["--".into(), "./".into(), destination(slice)]);
-    words
-}
-
-fn connection(slice: &SyncSlice) -> Vec<OsString> {
-    let options = &slice.rsync;
-    let mut words: Vec<OsString> = Vec::new();
-    if !options.ssh {
-        // Without it each run stands still twice for 40 ms: Nagle against delayed ACK.
-        if !sets(&options.params, "--sockopts", None) {
-            words.push("--sockopts=TCP_NODELAY".into());
-        }
-        // rsync refuses it on any other transport.
-        if !sets(&options.params, "--contimeout", None) {
-            words.push("--contimeout=10".into());
-        }
-    }
-    // As in the original, the element wins over the parameter.
-    if options.timeout.is_some() || !sets(&options.params, "--timeout", None) {
-        words.push(format!("--timeout={}", timeout(slice)).into());
-    }
-    words.extend(options.port.map(|port| format!("--port={port}").into()));
-    if options.ssh {
-        let ssh = slice.ssh_program.as_deref().unwrap_or(OsStr::new("ssh"));
-        words.push(remote_shell(ssh));
-    } else {
-        let file = options.auth.as_ref().and_then(|auth| auth.password_file.as_ref());
-        words.extend(file.map(|file| joined("--password-file=", file)));
-        words.push("--no-motd".into());
+    if !abilities.nanoseconds.is_there() {
+        // Not --ignore-times: it rewrites equal files, each of which is a new event over there.
+        words.extend((!whole).then(|| "--checksum".into()));
+    } else if !sets(&slice.remote.rsync.params, "--modify-window", Some(b'@')) {
+        words.push(NANOSECONDS.into());
     }
     words
-}
-
-/// rsync splits this value at blanks, and knows double quotes.
-fn remote_shell(ssh: &OsStr) -> OsString {
-    let mut word = OsString::from("--rsh=");
-    let quote = if ssh.as_bytes().contains(&b' ') { "\"" } else { "" };
-    word.push(quote);
-    word.push(ssh);
-    word.push(quote);
-    word.push(" -o BatchMode=yes");
-    word
-}
-
-fn destination(slice: &SyncSlice) -> OsString {
-    let mut word = OsString::new();
-    if let Some(user) = slice.rsync.auth.as_ref().and_then(|auth| auth.user.as_ref()) {
-        word.push(user);
-        word.push("@");
-    }
-    let host = &slice.remote.host;
-    if host.contains(':') && !host.starts_with('[') {
-        word.push(format!("[{host}]"));
-    } else {
-        word.push(host);
-    }
-    word.push(if slice.rsync.ssh { ":" } else { "::" });
-    word.push(&slice.remote.module);
-    if !slice.remote.module.as_bytes().ends_with(b"/") {
-        word.push("/");
-    }
-    word
 }
 
 fn joined(option: &str, value: &OsStr) -> OsString {
@@ -250,52 +252,45 @@ fn without_quiet(word: &OsStr) -> OsString {
     OsStr::from_bytes(&[b"-", &kept[..], value].concat()).to_owned()
 }
 
-fn quoted(word: &[u8]) -> String {
-    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_=+,./:@%^".contains(byte);
-    let text = escape(word);
-    if text.as_bytes() != word {
-        return format!("$'{}'", text.replace('\'', "\\'"));
-    }
-    if !word.is_empty() && word.iter().all(is_plain) {
-        return text;
-    }
-    format!("'{}'", text.replace('\'', r"'\''"))
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
     use common::config::{Auth, Remote, RsyncOptions};
     use common::confine::Confinement;
-    use std::os::unix::ffi::OsStringExt;
 
     pub(crate) fn slice(params: &[&str]) -> SyncSlice {
+        let rsync = RsyncOptions {
+            params: params.iter().map(OsString::from).collect(),
+            auth: None,
+            port: None,
+            timeout: None,
+            bwlimit: None,
+            ssh: None,
+        };
         SyncSlice {
             root: "/srv/www".into(),
-            remote: Remote { host: "10.0.0.2".into(), module: "web".into() },
-            rsync: RsyncOptions {
-                params: params.iter().map(OsString::from).collect(),
-                auth: None,
-                port: None,
-                timeout: None,
-                ssh: false,
-                program: None,
-            },
+            remote: Remote { host: "10.0.0.2".into(), module: "web".into(), rsync },
             rsync_program: "/usr/bin/rsync".into(),
-            ssh_program: None,
+            ssh: None,
             delete: true,
             filter: vec![],
             excludes: vec!["*.php".into(), "info/*".into()],
             warm: false,
             debug: false,
             confinement: Confinement {
-                uid: None,
+                identity: None,
+                passwd: None,
                 read_all: false,
                 max_files: 64,
+                max_file_bytes: Some(0),
                 max_processes: 8,
                 supervisor: 1,
             },
         }
+    }
+
+    pub(crate) fn sent(slice: &SyncSlice, form: Form, deletions: Deletions) -> String {
+        shown(&argv(slice, Errand::Send(form, deletions), Abilities::default()))
     }
 
     #[test]
@@ -305,11 +300,14 @@ pub(crate) mod tests {
         let mut lines = Vec::new();
         for form in [Form::Shallow, Form::Deep, Form::Whole, Form::WholeListed] {
             for deletions in [Travel, Held] {
-                lines.push(format!("{form:?} {deletions:?}: {}", shown(&argv(&slice, form, deletions))));
+                lines.push(format!("{form:?} {deletions:?}: {}", sent(&slice, form, deletions)));
             }
         }
         for form in [Form::Deep, Form::Whole] {
-            lines.push(format!("look {form:?}: {}", shown(&look_argv(&slice, form))));
+            lines.push(format!(
+                "look {form:?}: {}",
+                shown(&argv(&slice, Errand::Look(form), Abilities::default()))
+            ));
         }
         insta::assert_snapshot!(lines.join("\n"));
     }
@@ -317,16 +315,34 @@ pub(crate) mod tests {
     #[test]
     fn auth_port_timeout_and_ipv6() {
         let mut slice = slice(&["-artz"]);
-        slice.rsync.auth = Some(Auth { user: Some("bob".into()), password_file: Some("/etc/my pas".into()) });
-        slice.rsync.port = Some(874);
-        slice.rsync.timeout = Some(100);
+        slice.remote.rsync.auth =
+            Some(Auth { user: Some("bob".into()), password_file: Some("/etc/my pas".into()) });
+        slice.remote.rsync.port = Some(874);
+        slice.remote.rsync.timeout = Some(100);
         slice.remote.host = "fe80::1".into();
         slice.debug = true;
-        insta::assert_snapshot!(shown(&argv(&slice, Form::Shallow, Deletions::Travel)), @r#"/usr/bin/rsync -artz --no-recursive --delete --force --delete-missing-args '--out-format=%i %n%L' --files-from=- --from0 --relative --implied-dirs --modify-window=-1 --sockopts=TCP_NODELAY --contimeout=10 --timeout=100 --port=874 '--password-file=/etc/my pas' --no-motd -- ./ 'bob@[fe80::1]::web/'"#);
-        slice.rsync.ssh = true;
-        slice.ssh_program = Some("/opt/my ssh".into());
-        slice.remote.module = "/srv/x/".into();
-        insta::assert_snapshot!(shown(&argv(&slice, Form::Shallow, Deletions::Travel)), @r#"/usr/bin/rsync -artz --no-recursive --delete --force --delete-missing-args '--out-format=%i %n%L' --files-from=- --from0 --relative --implied-dirs --modify-window=-1 --timeout=100 --port=874 '--rsh="/opt/my ssh" -o BatchMode=yes' -- ./ 'bob@[fe80::1]:/srv/x/'"#);
+        insta::assert_snapshot!(sent(&slice, Form::Shallow, Deletions::Travel), @r#"/usr/bin/rsync -artz --no-recursive --delete --force --delete-missing-args '--out-format=%i %n%L' --files-from=- --from0 --relative --implied-dirs --modify-window=-1 --sockopts=TCP_NODELAY --contimeout=10 --timeout=100 --port=874 '--password-file=/etc/my pas' --no-motd -- ./ 'bob@[fe80::1]::web/'"#);
+    }
+
+    /// What an old or strict remote is not asked for.
+    #[test]
+    fn less_able_remotes() {
+        let slice = slice(&["-a", "--delete", "--delete-excluded"]);
+        let (all, missing) = (Abilities::default(), Ability::Missing);
+        let mut lines = Vec::new();
+        for abilities in [
+            Abilities { missing_args: missing, ..all },
+            Abilities { nanoseconds: missing, ..all },
+            Abilities { missing_args: missing, delete: missing, ..all },
+        ] {
+            for form in [Form::Shallow, Form::Deep, Form::Whole, Form::WholeListed] {
+                let errand = Errand::Send(form, Deletions::Travel);
+                lines.push(format!("{form:?}: {}", shown(&argv(&slice, errand, abilities))));
+            }
+            lines.push(format!("look: {}", shown(&argv(&slice, Errand::Look(Form::Deep), abilities))));
+        }
+        lines.push(format!("erase: {}", shown(&argv(&slice, Errand::Erase, all))));
+        insta::assert_snapshot!(lines.join("\n"));
     }
 
     #[test]
@@ -361,11 +377,5 @@ pub(crate) mod tests {
         ] {
             assert_eq!(without_quiet(OsStr::new(word)), kept, "{word}");
         }
-    }
-
-    #[test]
-    fn quoting_for_people() {
-        let argv = [OsString::from("a b"), "it's".into(), "".into(), OsString::from_vec(b"\xff\n'".to_vec())];
-        assert_eq!(shown(&argv), r"'a b' 'it'\''s' '' $'\xff\n\''");
     }
 }

@@ -6,14 +6,17 @@ use std::time::{Duration, Instant};
 
 use common::event::RootId;
 use common::filter::{BadExpression, Filter};
+use common::log::Shown;
 use common::message::{Deletions, Job, Outcome, SyncSlice, Work};
 use common::path::RelPath;
 
-use crate::argv::{self, Form};
+use crate::abilities::{Abilities, Ability, Hint};
+use crate::argv::{self, Errand, Form};
 use crate::list::{self, Kind, Lists, Whole};
+use crate::local;
 use crate::outcome::{Ended, outcome};
 use crate::root::{Root, RootError};
-use crate::rsync::{Feed, Limits, Pulse, Run, Spawned};
+use crate::rsync::{Feed, Limits, Pace, Pulse, Run, Spawned};
 use crate::tail::{Said, Stream, escape};
 use crate::warm::Warm;
 
@@ -45,16 +48,25 @@ pub struct Worker {
     pub(crate) filter: Filter,
     /// The rsync that waits for the next batch.
     warm: Option<Warm>,
+    /// What both ends can do, as far as is known.
+    abilities: Abilities,
 }
 
 impl Worker {
     /// Fails when an expression of the filter is not one.
     pub fn new(slice: SyncSlice) -> Result<Worker, BadExpression> {
-        Ok(Worker { filter: Filter::new(&slice.filter)?, slice, warm: None })
+        let mut abilities = Abilities::default();
+        if slice.remote.rsync.ssh.is_some() {
+            for path in slice.ssh.iter().flat_map(argv::unspeakable) {
+                log::error!("ssh path={}: cannot be told to ssh, left out", Shown(path));
+            }
+            abilities.escaping = local::escaping(&slice.rsync_program);
+        }
+        Ok(Worker { filter: Filter::new(&slice.filter)?, slice, warm: None, abilities })
     }
 
     /// Does `job`; calls `beat` every [`common::message::BUSY_BEAT_SECS`] seconds.
-    pub fn run(&mut self, job: &Job, beat: &mut dyn FnMut()) -> JobEnd {
+    pub fn run(&mut self, job: &Job, beat: &mut dyn FnMut(Pace)) -> JobEnd {
         let warm = self.warm.take();
         // Closed at the end of the job: an open root would keep its filesystem from being
         // unmounted.
@@ -75,15 +87,35 @@ impl Worker {
             limits: limits(&self.slice),
             log_left: MAX_LOGGED,
             warm,
-            end: JobEnd { outcome: Outcome::Done, status: 0, tail: String::new() },
+            abilities: self.abilities,
+            hint: Hint::None,
+            end: JobEnd::good(),
         };
-        match &job.work {
-            Work::Full => transfers.all(Lists { whole: Some(Whole::Mirror), ..Lists::default() }),
-            Work::Batch(paths) => transfers.all(list::normalise(paths, |path| root.kind(path))),
+        loop {
+            match &job.work {
+                Work::Full => transfers.all(Lists { whole: Some(Whole::Mirror), ..Lists::default() }),
+                Work::Batch(paths) => transfers.all(list::normalise(paths, |path| root.kind(path))),
+            }
+            // Each time something that was assumed is known to be missing: three times at most.
+            if !transfers.learn() {
+                break;
+            }
+            transfers.end = JobEnd::good();
         }
-        let Transfers { end, warm, .. } = transfers;
+        let Transfers { end, warm, abilities, .. } = transfers;
         self.warm = warm;
+        self.note(abilities);
         end
+    }
+
+    fn note(&mut self, abilities: Abilities) {
+        let remote = &self.slice.remote;
+        let lacks = abilities.lacks(&remote.rsync.params);
+        if lacks != self.abilities.lacks(&remote.rsync.params) {
+            let lacks = lacks.unwrap_or_default();
+            log::warn!("remote={}::{} cannot do all: {lacks}", remote.host, Shown(&remote.module));
+        }
+        self.abilities = abilities;
     }
 
     /// Starts an rsync ahead for the batch that may follow this job.
@@ -93,7 +125,7 @@ impl Worker {
             && end.outcome == Outcome::Done
             && matches!(job.work, Work::Batch(_))
         {
-            self.warm = Warm::start(&self.slice, job);
+            self.warm = Warm::start(&self.slice, job, self.abilities);
         }
     }
 
@@ -111,6 +143,10 @@ impl Worker {
 }
 
 impl JobEnd {
+    fn good() -> JobEnd {
+        JobEnd { outcome: Outcome::Done, status: 0, tail: String::new() }
+    }
+
     fn of_root(error: &RootError) -> JobEnd {
         JobEnd { outcome: Outcome::RootGone, status: 0, tail: error.to_string() }
     }
@@ -126,6 +162,9 @@ pub(crate) struct Transfers<'a> {
     limits: Limits,
     log_left: u32,
     warm: Option<Warm>,
+    pub(crate) abilities: Abilities,
+    /// What the last run said about the abilities.
+    hint: Hint,
     end: JobEnd,
 }
 
@@ -172,8 +211,7 @@ impl Transfers<'_> {
         if !self.worker.filter.is_empty() {
             self.listed(form, deletions, tops);
         } else if form == Form::Whole {
-            let argv = argv::argv(&self.worker.slice, form, deletions);
-            self.transfer(&argv, &mut |_| Feed::End);
+            self.transfer(Errand::Send(form, deletions), &mut |_| Feed::End);
         } else {
             self.list(form, deletions, tops.iter());
         }
@@ -189,45 +227,67 @@ impl Transfers<'_> {
         if paths.len() == 0 || !goes_on(self.end.outcome) {
             return;
         }
-        let argv = argv::argv(&self.worker.slice, form, deletions);
-        if form == Form::Shallow
-            && let Some(spawned) = self.warm.take().and_then(|warm| warm.take_for(self.id, deletions))
-        {
+        let errand = Errand::Send(form, deletions);
+        if !self.sent_warm(form, deletions, paths.clone()) {
             let mut paths = paths.clone();
-            let end = self.run(Some(spawned), &argv, &mut |buffer| feed(&mut paths, buffer), &mut |_| {});
-            if goes_on(end.outcome) {
-                self.worst_of(end.outcome, end.status, end.tail);
-                return;
-            }
-            // It may have died while it waited. Only a cold one tells what is the matter.
+            self.transfer(errand, &mut |buffer| feed(&mut paths, buffer));
         }
-        let mut paths = paths;
-        self.transfer(&argv, &mut |buffer| feed(&mut paths, buffer));
+        if self.erases(deletions) && goes_on(self.end.outcome) {
+            let is_gone = |path: &&RelPath| self.root.kind(path.as_bytes()) == Kind::Missing;
+            let gone: Vec<RelPath> = paths.filter(is_gone).cloned().collect();
+            self.erase(&gone);
+        }
+    }
+
+    /// Whether the rsync that waits has done it.
+    fn sent_warm<'p>(
+        &mut self,
+        form: Form,
+        deletions: Deletions,
+        mut paths: impl Iterator<Item = &'p RelPath>,
+    ) -> bool {
+        if form != Form::Shallow {
+            return false;
+        }
+        let Some(spawned) = self.warm.take().and_then(|warm| warm.take_for(self.id, deletions)) else {
+            return false;
+        };
+        let argv = argv::argv(&self.worker.slice, Errand::Send(form, deletions), self.abilities);
+        let end = self.run(Some(spawned), &argv, &mut |buffer| feed(&mut paths, buffer), &mut |_| {});
+        // It may have died while it waited. Only a cold one tells what is the matter.
+        let good = goes_on(end.outcome);
+        if good {
+            self.worst_of(end.outcome, end.status, end.tail);
+        }
+        good
+    }
+
+    /// Whether names that are missing here take a run of their own to be removed there.
+    pub(crate) fn erases(&self, deletions: Deletions) -> bool {
+        self.abilities.missing_args == Ability::Missing
+            && argv::possible(&self.worker.slice, deletions, self.abilities) == Deletions::Travel
     }
 
     /// Runs rsync and keeps the result if it is worse than what there was.
-    pub(crate) fn transfer(
-        &mut self,
-        argv: &[OsString],
-        feed: &mut dyn FnMut(&mut Vec<u8>) -> Feed,
-    ) -> Outcome {
-        self.transfer_with(argv, feed, &mut |_| {})
+    pub(crate) fn transfer(&mut self, errand: Errand, feed: &mut dyn FnMut(&mut Vec<u8>) -> Feed) -> Outcome {
+        self.transfer_with(errand, feed, &mut |_| {})
     }
 
     /// The same, handing out each line of standard output.
     pub(crate) fn transfer_with(
         &mut self,
-        argv: &[OsString],
+        errand: Errand,
         feed: &mut dyn FnMut(&mut Vec<u8>) -> Feed,
         output: &mut dyn FnMut(&[u8]),
     ) -> Outcome {
-        let JobEnd { outcome, status, tail } = self.run(None, argv, feed, output);
+        let argv = argv::argv(&self.worker.slice, errand, self.abilities);
+        let JobEnd { outcome, status, tail } = self.run(None, &argv, feed, output);
         self.worst_of(outcome, status, tail);
         outcome
     }
 
     /// One run, with a process that was started before if there is one.
-    fn run(
+    pub(crate) fn run(
         &mut self,
         spawned: Option<Spawned>,
         argv: &[OsString],
@@ -264,7 +324,25 @@ impl Transfers<'_> {
         if outcome == Outcome::Refused && Root::open(&self.worker.slice.root, self.id).is_err() {
             outcome = Outcome::RootGone;
         }
+        self.hint = Hint::None;
+        if goes_on(outcome) || outcome == Outcome::NoSpace {
+            self.abilities.prove(argv);
+        } else if let Ended::Exited(status) = ended
+            && outcome != Outcome::RootGone
+        {
+            self.hint = self.abilities.hint(argv, status, &tail);
+        }
         JobEnd { outcome, status: ended.status(), tail }
+    }
+
+    /// What the last run said about the remote's abilities; asked once.
+    pub(crate) fn take_hint(&mut self) -> Hint {
+        std::mem::replace(&mut self.hint, Hint::None)
+    }
+
+    /// The worst so far.
+    pub(crate) fn outcome(&self) -> Outcome {
+        self.end.outcome
     }
 
     /// Keeps the worse of what there was and what is new.
@@ -306,7 +384,7 @@ fn severity(outcome: Outcome) -> u8 {
         Outcome::TimedOut => 3,
         Outcome::Unreachable => 4,
         Outcome::NoSpace => 5,
-        Outcome::Refused => 6,
+        Outcome::Refused | Outcome::UnknownHost => 6,
         Outcome::Misconfigured => 7,
         Outcome::RootEmpty => 8,
         Outcome::RootGone => 9,

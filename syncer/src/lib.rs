@@ -10,6 +10,7 @@
 //! | `root` | the open root: its identity, what stands where below it |
 //! | `list` | dirty paths into lists, pure |
 //! | `argv` | argument vectors, pure |
+//! | `abilities`, `local`, `fallback` | what the rsyncs at both ends lack, and what to do then |
 //! | `rsync`, `session` | one run: spawn; feed, read, watch, reap |
 //! | `warm` | an rsync that was started ahead |
 //! | `vital`, `tail` | its signs of life, what it said |
@@ -17,10 +18,13 @@
 //! | `walk`, `listed` | subtrees under a filter |
 #![forbid(unsafe_code)]
 
+mod abilities;
 mod argv;
+mod fallback;
 mod job;
 mod list;
 mod listed;
+mod local;
 mod outcome;
 mod root;
 mod rsync;
@@ -43,8 +47,9 @@ use thiserror::Error;
 
 use crate::rsync::after;
 
-pub use argv::full_sync_argv;
+pub use argv::{full_sync_argv, sets};
 pub use job::{JobEnd, Worker};
+pub use rsync::Pace;
 
 /// Why a syncer ends before it is told to.
 #[derive(Debug, Error)]
@@ -96,7 +101,10 @@ fn obey(orders: &IpcReceiver<SyncerOrder>, uplink: &Uplink, slice: SyncSlice) ->
             Ok(SyncerOrder::Sync { ticket, job }) => {
                 // A beat that finds no room is not missed: unread reports are beats too. And
                 // when the supervisor is gone, so are we.
-                let end = worker.run(&job, &mut || drop(uplink.try_send(&SyncerReport::Beat)));
+                let mut beat = |pace| {
+                    let _ = uplink.try_send(&SyncerReport::Beat { stalled: pace == Pace::Stalled });
+                };
+                let end = worker.run(&job, &mut beat);
                 let JobEnd { outcome, status, tail } = end.clone();
                 uplink.send(&SyncerReport::Done { ticket, outcome, status, tail })?;
                 worker.warm_up(&job, &end);
@@ -107,7 +115,7 @@ fn obey(orders: &IpcReceiver<SyncerOrder>, uplink: &Uplink, slice: SyncSlice) ->
                 let now = Instant::now();
                 worker.cool_down(now);
                 if now >= beat_at {
-                    uplink.send(&SyncerReport::Beat)?;
+                    uplink.send(&SyncerReport::Beat { stalled: false })?;
                     beat_at = after(now, pause);
                 }
             }

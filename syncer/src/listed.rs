@@ -10,7 +10,7 @@ use common::filter::{EntryKind, Filter};
 use common::message::{Deletions, Outcome};
 use common::path::RelPath;
 
-use crate::argv::{self, Form};
+use crate::argv::{self, Errand, Form};
 use crate::job::{Transfers, feed, goes_on};
 use crate::list::Kind;
 use crate::rsync::Feed;
@@ -29,43 +29,44 @@ impl Transfers<'_> {
             Form::Deep | Form::Shallow => Form::Shallow,
         };
         let slice = &self.worker.slice;
-        let stay = argv::sets(&slice.rsync.params, "--one-file-system", Some(b'x'));
+        let stay = argv::sets(&slice.remote.rsync.params, "--one-file-system", Some(b'x'));
         let mounts = if stay { Mounts::Stay } else { Mounts::Enter };
         let mut walk = Walk::new(self.root, &self.worker.filter, mounts, tops);
-        let outcome = self.transfer(&argv::argv(slice, form, deletions), &mut |buffer| walk.feed(buffer));
+        let outcome = self.transfer(Errand::Send(form, deletions), &mut |buffer| walk.feed(buffer));
         if walk.failures() > 0 {
             let tail = format!("{} directories or names could not be read", walk.failures());
             self.worst_of(Outcome::Partial, 0, tail);
         }
         // A full remote may need nothing but the room that removing makes.
-        if deletions == Deletions::Travel && (goes_on(outcome) || outcome == Outcome::NoSpace) {
+        let removes = argv::possible(slice, deletions, self.abilities) == Deletions::Travel;
+        if removes && (goes_on(outcome) || outcome == Outcome::NoSpace) {
             self.remove(form, tops);
         }
     }
 
     fn remove(&mut self, form: Form, tops: &[RelPath]) {
-        let (slice, filter) = (&self.worker.slice, &self.worker.filter);
+        let filter = &self.worker.filter;
         let mut extra = Extra::default();
         let look = match form {
             Form::Whole | Form::WholeListed => Form::Whole,
             Form::Deep | Form::Shallow => Form::Deep,
         };
         let mut names = tops.iter().filter(|_| look == Form::Deep);
-        let outcome = self.transfer_with(
-            &argv::look_argv(slice, look),
-            &mut |buffer| feed(&mut names, buffer),
-            &mut |line| extra.push(line, filter),
-        );
+        let outcome =
+            self.transfer_with(Errand::Look(look), &mut |buffer| feed(&mut names, buffer), &mut |line| {
+                extra.push(line, filter);
+            });
         if !goes_on(outcome) {
             return;
         }
         let (paths, complete) = extra.removable();
         let missing: Vec<RelPath> =
             paths.into_iter().filter(|path| self.root.kind(path.as_bytes()) == Kind::Missing).collect();
-        if !missing.is_empty() {
+        if self.erases(Deletions::Travel) {
+            self.erase(&missing);
+        } else if !missing.is_empty() {
             let mut paths = missing.iter();
-            let argv = argv::argv(slice, form, Deletions::Travel);
-            self.transfer(&argv, &mut |buffer| feed(&mut paths, buffer));
+            self.transfer(Errand::Send(form, Deletions::Travel), &mut |buffer| feed(&mut paths, buffer));
         }
         if complete == Feed::More {
             self.worst_of(Outcome::Partial, 0, "more is to be removed than one run can hold".to_owned());

@@ -69,6 +69,8 @@ const TABLE: &[(i32, &str, Outcome)] = &[
     (11, "mkdir", Outcome::Misconfigured), // the parent of the remote directory is missing
     (11, "", Outcome::Broken),
     (12, "unknown option", Outcome::Misconfigured),
+    (12, "Host key verification failed", Outcome::UnknownHost),
+    (12, "Permission denied (publickey", Outcome::Refused),
     (12, "command not found", Outcome::Misconfigured),
     (12, "No space left", Outcome::NoSpace),
     (12, "", Outcome::Unreachable),
@@ -82,7 +84,14 @@ const TABLE: &[(i32, &str, Outcome)] = &[
     (35, "", Outcome::Unreachable),
     (126, "", Outcome::Misconfigured),
     (127, "", Outcome::Misconfigured),
-    (255, "", Outcome::Unreachable), // ssh
+    // ssh
+    (255, "Host key verification failed", Outcome::UnknownHost),
+    (255, "REMOTE HOST IDENTIFICATION HAS CHANGED", Outcome::UnknownHost),
+    (255, "host key is known", Outcome::UnknownHost),
+    (255, "Permission denied (", Outcome::Refused),
+    (255, "Bad configuration option", Outcome::Misconfigured),
+    (255, "No user exists for uid", Outcome::Misconfigured),
+    (255, "", Outcome::Unreachable),
 ];
 
 fn of_status(status: i32, said: &str) -> Outcome {
@@ -94,7 +103,7 @@ fn of_status(status: i32, said: &str) -> Outcome {
 mod tests {
     use super::*;
 
-    use Outcome::{Broken, Done, Misconfigured, NoSpace, Partial, Refused, Unreachable};
+    use Outcome::{Broken, Done, Misconfigured, NoSpace, Partial, Refused, UnknownHost, Unreachable};
 
     /// The messages as real remotes said them.
     #[rustfmt::skip]
@@ -135,6 +144,10 @@ mod tests {
         (12, "rsync: connection unexpectedly closed (8 bytes received so far) [sender]", Unreachable),
         (20, "rsync error: received SIGINT, SIGTERM, or SIGHUP (code 20) [generator=3.5.0]", Unreachable),
         (255, "ssh: connect to host x port 22: Connection refused", Unreachable),
+        (255, "No ED25519 host key is known for x and you have requested strict checking.", UnknownHost),
+        (255, "Host key verification failed.", UnknownHost),
+        (255, "root@127.0.0.1: Permission denied (publickey).", Refused),
+        (255, "No user exists for uid 2000000001", Misconfigured),
         (127, "sh: rsync: not found", Misconfigured),
         (12, "rsync: remote command not found", Misconfigured),
         (22, "ERROR: out of memory", Broken),

@@ -38,26 +38,36 @@ pub(crate) struct Limits {
     pub(crate) total: Duration,
 }
 
+/// What a sign of life tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// rsync has moved bytes or used the CPU since the last one, as far as can be seen.
+    Moving,
+    /// It has done nothing at all.
+    Stalled,
+}
+
 /// The sign of life that is due while we work.
 pub(crate) struct Pulse<'a> {
-    beat: &'a mut dyn FnMut(),
+    beat: &'a mut dyn FnMut(Pace),
     next: Instant,
 }
 
 impl<'a> Pulse<'a> {
     /// The first beat is one interval away.
-    pub(crate) fn new(beat: &'a mut dyn FnMut()) -> Pulse<'a> {
+    pub(crate) fn new(beat: &'a mut dyn FnMut(Pace)) -> Pulse<'a> {
         Pulse { beat, next: after(Instant::now(), Duration::from_secs(BUSY_BEAT_SECS)) }
     }
 
-    /// Beats if it is time, and says whether it was.
-    pub(crate) fn tick(&mut self, now: Instant) -> bool {
-        let due = now >= self.next;
-        if due {
-            (self.beat)();
-            self.next = after(now, Duration::from_secs(BUSY_BEAT_SECS));
-        }
-        due
+    /// Whether it is time.
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
+        now >= self.next
+    }
+
+    /// Beats.
+    pub(crate) fn beat(&mut self, now: Instant, pace: Pace) {
+        (self.beat)(pace);
+        self.next = after(now, Duration::from_secs(BUSY_BEAT_SECS));
     }
 
     /// When the next one is due.
@@ -149,7 +159,7 @@ mod tests {
     struct Seen {
         ended: Ended,
         lines: Vec<(Stream, String)>,
-        beats: u32,
+        beats: Vec<Pace>,
         took: Duration,
     }
 
@@ -157,10 +167,10 @@ mod tests {
     fn shell(script: &str, limits: Limits, feed: &mut dyn FnMut(&mut Vec<u8>) -> Feed) -> Seen {
         let root = File::open("/").unwrap();
         let argv = ["/bin/sh", "-c", script].map(OsString::from);
-        let (mut lines, mut beats, start) = (Vec::new(), 0, Instant::now());
+        let (mut lines, mut beats, start) = (Vec::new(), Vec::new(), Instant::now());
         let mut line = |stream, text: &[u8]| lines.push((stream, String::from_utf8_lossy(text).into_owned()));
         let run = Run { argv: &argv, root: root.as_fd(), feed, line: &mut line, limits };
-        let ended = run.finish(&mut Pulse::new(&mut || beats += 1));
+        let ended = run.finish(&mut Pulse::new(&mut |pace| beats.push(pace)));
         Seen { ended, lines, beats, took: start.elapsed() }
     }
 
@@ -220,7 +230,9 @@ mod tests {
     fn stuck() {
         let seen = shell("sleep 300", SHORT, &mut nothing);
         assert!(matches!(seen.ended, Ended::TimedOut));
-        assert!(seen.beats >= 2 && seen.took < Duration::from_secs(15), "{} {:?}", seen.beats, seen.took);
+        assert!(seen.beats.len() >= 2 && seen.took < Duration::from_secs(15), "{:?}", seen.took);
+        // What was there before the first look cannot be told.
+        assert!(seen.beats.iter().skip(1).all(|pace| *pace == Pace::Stalled), "{:?}", seen.beats);
     }
 
     #[test]
@@ -235,6 +247,11 @@ mod tests {
         let seen =
             shell("n=0; while [ $n -lt 60 ]; do sleep 0.1; n=$((n+1)); done; exit 24", SHORT, &mut nothing);
         assert!(matches!(seen.ended, Ended::Exited(24)), "{:?}", seen.ended);
+        assert!(
+            seen.beats.len() >= 2 && seen.beats.iter().all(|pace| *pace == Pace::Moving),
+            "{:?}",
+            seen.beats
+        );
     }
 
     #[test]
@@ -265,6 +282,6 @@ mod tests {
         let argv = [OsString::from("/nonexistent/rsync")];
         let run =
             Run { argv: &argv, root: root.as_fd(), feed: &mut nothing, line: &mut |_, _| {}, limits: SHORT };
-        assert!(matches!(run.finish(&mut Pulse::new(&mut || {})), Ended::Failed(_)));
+        assert!(matches!(run.finish(&mut Pulse::new(&mut |_| {})), Ended::Failed(_)));
     }
 }

@@ -11,7 +11,7 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::{Pid, read};
 
 use crate::outcome::Ended;
-use crate::rsync::{Feed, Pulse, Run, Spawned, after};
+use crate::rsync::{Feed, Pace, Pulse, Run, Spawned, after};
 use crate::tail::{Lines, Stream};
 use crate::vital;
 
@@ -49,6 +49,8 @@ pub(crate) struct Session<'a> {
     linger: Duration,
     started: Instant,
     progress: Instant,
+    /// When the pace was last taken.
+    looked: Option<Instant>,
     signs: Option<vital::Signs>,
 }
 
@@ -68,6 +70,7 @@ impl<'a> Session<'a> {
             linger: Duration::from_millis(1),
             started: now,
             progress: now,
+            looked: None,
             signs: None,
         }
     }
@@ -76,7 +79,7 @@ impl<'a> Session<'a> {
     pub(crate) fn drive(&mut self, pulse: &mut Pulse<'_>) -> Ended {
         loop {
             let now = Instant::now();
-            let due = pulse.tick(now);
+            let due = pulse.is_due(now);
             if due || self.outputs.is_empty() {
                 match self.look(now) {
                     Ok(()) => {}
@@ -86,8 +89,11 @@ impl<'a> Session<'a> {
             if self.ended.is_some_and(|at| self.outputs.is_empty() || now >= after(at, GRACE)) {
                 return self.reap();
             }
-            if due && let Some(ended) = self.overdue(now) {
-                return self.kill(ended);
+            if due {
+                pulse.beat(now, self.pace(now));
+                if self.is_overdue(now) {
+                    return self.kill(Ended::TimedOut);
+                }
             }
             self.refill();
             let wait = self.wait(now, pulse.next());
@@ -110,16 +116,23 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn overdue(&mut self, now: Instant) -> Option<Ended> {
+    /// Whether anything was done since the last time that this was asked.
+    fn pace(&mut self, now: Instant) -> Pace {
         let signs = vital::signs(self.pid);
         // Signs that cannot be read prove nothing: then only the whole time counts.
         if signs.is_none() || signs != self.signs {
             self.progress = now;
             self.signs = signs;
         }
+        let moved = self.looked.is_none_or(|at| self.progress > at);
+        self.looked = Some(now);
+        if moved { Pace::Moving } else { Pace::Stalled }
+    }
+
+    fn is_overdue(&self, now: Instant) -> bool {
         let stuck = now.duration_since(self.progress) > self.run.limits.no_progress;
         let long = now.duration_since(self.started) > self.run.limits.total;
-        (stuck || long).then_some(Ended::TimedOut)
+        stuck || long
     }
 
     /// Gets the next part of the list when the last one is on its way.

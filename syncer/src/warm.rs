@@ -12,7 +12,8 @@ use common::message::{Deletions, Job, SyncSlice};
 use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 
-use crate::argv::{self, Form};
+use crate::abilities::Abilities;
+use crate::argv::{self, Errand, Form};
 use crate::root::Root;
 use crate::rsync::{Spawned, after};
 
@@ -31,10 +32,11 @@ pub(crate) struct Warm {
 
 impl Warm {
     /// Starts one for a batch like `job`. `None` when it cannot be had, which costs nothing.
-    pub(crate) fn start(slice: &SyncSlice, job: &Job) -> Option<Warm> {
+    pub(crate) fn start(slice: &SyncSlice, job: &Job, abilities: Abilities) -> Option<Warm> {
         let root = Root::open(&slice.root, job.root).ok()?;
         let deletions = argv::effective(slice, job.deletions);
-        let spawned = Spawned::start(&argv::argv(slice, Form::Shallow, deletions), root.as_fd()).ok()?;
+        let argv = argv::argv(slice, Errand::Send(Form::Shallow, deletions), abilities);
+        let spawned = Spawned::start(&argv, root.as_fd()).ok()?;
         Some(Warm { spawned, root: job.root, deletions, since: Instant::now() })
     }
 

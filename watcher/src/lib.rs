@@ -14,6 +14,7 @@
 //! | `tree`, `arena` | which watch is which directory |
 //! | `translate` | what an event means |
 //! | `limbo`, `recent` | the two halves of a rename; names that come and go at once |
+//! | `received` | files that an rsync brought |
 //! | `scan`, `limit`, `links` | walking; too few watches; files with several names |
 //! | `outbox` | what waits for the supervisor |
 
@@ -27,6 +28,7 @@ mod links;
 mod live;
 mod open;
 mod outbox;
+mod received;
 mod recent;
 mod root;
 mod scan;

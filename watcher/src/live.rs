@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use common::config::Switches;
-use common::event::{Dirt, RootId, TreeId};
+use common::event::{Dirt, RECEIVED, RootId, TreeId};
 use common::filter::Filter;
 use common::log::Shown;
 use common::message::RootLoss;
@@ -19,6 +19,7 @@ use crate::limbo::{Limbo, PATIENCE};
 use crate::limit::Limit;
 use crate::links::Links;
 use crate::outbox::Outbox;
+use crate::received::Received;
 use crate::recent::Recent;
 use crate::scan::{Scan, Then, Voice, Work};
 use crate::translate::{Step, bits, meaning};
@@ -74,6 +75,7 @@ pub(crate) struct Live {
     /// Where directories came to: when two trade names, the kernel says that one comes to a
     /// name before it says that the other leaves it.
     arrivals: Recent,
+    received: Received,
     /// Where directories were reported as removed.
     departures: Recent,
     repair: Repair,
@@ -107,6 +109,7 @@ impl Live {
             watching: false,
             limbo: Limbo::default(),
             arrivals: Recent::new(PATIENCE),
+            received: Received::default(),
             departures: Recent::new(DEPARTURES),
             repair: Repair::None,
             nodes: Vec::new(),
@@ -253,12 +256,22 @@ impl Live {
                 self.gone(parent, name);
             }
         }
+        let mask = mask | self.received_bit(mask, cookie, name);
         if let Some(dirt) = meaning.dirt {
             if dirt == Dirt::RemovedDir {
                 self.departures.note(parent, name, now);
             }
             out.change(self.id, path, dirt, mask);
         }
+    }
+
+    fn received_bit(&mut self, mask: u32, cookie: u32, name: &[u8]) -> u32 {
+        match mask & (bits::ISDIR | bits::MOVED_FROM | bits::MOVED_TO) {
+            bits::MOVED_FROM => self.received.left(cookie, name),
+            bits::MOVED_TO if self.received.is(cookie, name) => return RECEIVED,
+            _ => {}
+        }
+        0
     }
 
     fn appeared(&mut self, parent: NodeId, name: &[u8], now: Instant) {

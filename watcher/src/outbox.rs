@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
 
-use common::event::{Change, Dirt, TreeId};
+use common::event::{Change, Dirt, TreeId, merged};
 use common::message::{LossCause, WatcherReport};
 use common::path::RelPath;
 use hashbrown::{DefaultHashBuilder, HashTable};
@@ -70,7 +70,7 @@ impl Outbox {
         if let Some(&number) = self.index.find(hash, same) {
             if let Some(Entry::Change(_, change)) = entry_mut(queue, left, number) {
                 change.dirt = change.dirt.then(dirt);
-                change.mask |= mask;
+                change.mask = merged(change.mask, mask);
             }
             return;
         }

@@ -5,6 +5,7 @@
 //! GBK or ISO-8859-1 have always passed their bytes through, and they still do.
 
 mod diagnostic;
+mod launch;
 mod params;
 mod read;
 mod xml;
@@ -14,7 +15,7 @@ use std::ffi::OsString;
 use serde::{Deserialize, Serialize};
 
 pub use diagnostic::{Diagnostic, Severity, render};
-pub use read::{Parsed, parse};
+pub use read::{Parsed, parse, parse_for_plugin};
 
 /// Largest config file that is read, in bytes.
 pub const MAX_CONFIG: usize = 1 << 20;
@@ -28,6 +29,7 @@ pub const MAX_REMOTES: usize = 256;
 
 /// A whole config file.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "these are the file's own switches")]
 pub struct Config {
     /// `<host hostip port>`: reserved by the original, printed at start.
     pub host: Host,
@@ -41,20 +43,24 @@ pub struct Config {
     pub switches: Switches,
     /// `<localpath>` blocks, in order. At least one, each with at least one remote.
     pub trees: Vec<Tree>,
-    /// `<rsync>`.
-    pub rsync: RsyncOptions,
+    /// `program` of `<rsync>`: an absolute path; otherwise rsync is looked up in PATH.
+    pub rsync_program: Option<OsString>,
     /// `<failLog>`.
     pub fail_log: FailLog,
     /// `<crontab>`, when on.
     pub crontab: Option<Crontab>,
     /// `<crontabfilter>`'s rsync patterns, verbatim, when on; they apply to `-r` too.
     pub sync_excludes: Vec<OsString>,
-    /// `<plugin start="true" name>`.
-    pub plugin: Option<PluginName>,
-    /// The `<plugin name>` blocks below `<head>`.
-    pub plugins: Vec<PluginBlock>,
+    /// `<plugin start="true" name>`: those that run after each change, in order, each once.
+    /// Each has its block in `plugins`. A command plugin that would run what changed is left out.
+    pub plugins_on: Vec<PluginName>,
+    /// The `<plugin name>` blocks below `<head>`, at most one of each name; those that are
+    /// neither on nor usable are left out.
+    pub plugins: Vec<Plugin>,
     /// `<privileges>`.
     pub privileges: Privileges,
+    /// `<sandbox start>`: what rsync and the roles may do is bounded beyond their uid.
+    pub sandbox: bool,
     /// `<warm start>`: after a transfer an rsync waits, connected, for the next one.
     pub warm: bool,
 }
@@ -129,9 +135,11 @@ pub struct Remote {
     pub host: String,
     /// Module, or with ssh a path. Never empty.
     pub module: OsString,
+    /// How it is reached: `<rsync>`, less what attributes of this very `<remote>` override.
+    pub rsync: RsyncOptions,
 }
 
-/// `<rsync>`.
+/// `<rsync>`, as it counts for one remote.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RsyncOptions {
     /// `<commonParams params>` split like shell words; options that would break the protocol
@@ -139,14 +147,24 @@ pub struct RsyncOptions {
     pub params: Vec<OsString>,
     /// `<auth>`, when on.
     pub auth: Option<Auth>,
-    /// `<userDefinedPort>`, when on.
+    /// The daemon's port: `<userDefinedPort>`, when on; or, also with ssh, the remote's own.
+    /// `<userDefinedPort>` does not count with ssh, as in the original.
     pub port: Option<u16>,
     /// `<timeout time>` in seconds, when on.
     pub timeout: Option<u32>,
+    /// rsync's `--bwlimit`, in KiB a second.
+    pub bwlimit: Option<u32>,
     /// `<ssh start>`.
-    pub ssh: bool,
-    /// `program` of `<rsync>`: an absolute path; otherwise rsync is looked up in PATH.
-    pub program: Option<OsString>,
+    pub ssh: Option<Ssh>,
+}
+
+/// `<ssh start="true" identity knownhosts/>`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Ssh {
+    /// Private key: an absolute path. Otherwise those of the user that starts the supervisor.
+    pub identity: Option<OsString>,
+    /// Known host keys: an absolute path. Otherwise those of the user that starts the supervisor.
+    pub known_hosts: Option<OsString>,
 }
 
 /// `<auth start="true" users passwordfile/>`; each is used only when it is not empty.
@@ -209,8 +227,39 @@ impl PluginName {
 }
 
 /// A `<plugin name="…">` block below `<head>`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PluginBlock {
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plugin {
+    /// `user`: the account it runs under; otherwise a uid of its own.
+    pub user: Option<String>,
+    /// How it speaks.
+    pub call: Call,
+    /// What it does.
+    pub kind: PluginKind,
+}
+
+/// What all plugins have in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Call {
+    /// `batch`: one call for many changes, instead of one for each.
+    pub batch: bool,
+    /// `format`.
+    pub format: Format,
+    /// `timeout`: how long one call may take, in seconds, 1 to 3600.
+    pub timeout: u32,
+}
+
+/// How a plugin tells of a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Format {
+    /// As the original did.
+    Original,
+    /// `format="json"`: one object a change.
+    Json,
+}
+
+/// What a plugin does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PluginKind {
     /// `name="command"`.
     Command(CommandPlugin),
     /// `name="socket"`.
@@ -221,21 +270,53 @@ pub enum PluginBlock {
     RefreshCdn(RefreshCdnPlugin),
 }
 
+impl PluginKind {
+    /// Which one.
+    pub fn name(&self) -> PluginName {
+        match self {
+            PluginKind::Command(_) => PluginName::Command,
+            PluginKind::Socket(_) => PluginName::Socket,
+            PluginKind::Http(_) => PluginName::Http,
+            PluginKind::RefreshCdn(_) => PluginName::RefreshCdn,
+        }
+    }
+
+    /// `localpath/@watch`: the root that takes the place of the configured one.
+    pub fn watch(&self) -> Option<&OsString> {
+        match self {
+            PluginKind::Command(_) => None,
+            PluginKind::Socket(plugin) => Some(&plugin.watch),
+            PluginKind::Http(plugin) => Some(&plugin.watch),
+            PluginKind::RefreshCdn(plugin) => Some(&plugin.watch),
+        }
+    }
+}
+
 /// `<plugin name="command">`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommandPlugin {
-    /// `param/@prefix`.
-    pub prefix: String,
-    /// `param/@suffix`.
-    pub suffix: String,
-    /// `param/@ignoreError`.
+    /// `param/@prefix`, split like shell words: the program and its first arguments. Never empty.
+    pub prefix: Vec<String>,
+    /// `param/@suffix`, split like shell words.
+    pub suffix: Vec<String>,
+    /// `param/@ignoreError`: what it says and how it ends does not matter.
     pub ignore_error: bool,
     /// `filter/include/@expression`, when `filter/@start` is on.
     pub include: Vec<FilterExpression>,
+    /// `allowShell`: the changed file itself may be what is run.
+    pub allow_shell: bool,
+}
+
+impl CommandPlugin {
+    /// True when it would execute the changed file itself, or have it interpreted, and
+    /// `allowShell` does not say that this is meant.
+    pub fn runs_what_changed(&self) -> bool {
+        !self.allow_shell && launch::runs_what_changed(&self.prefix)
+    }
 }
 
 /// `<plugin name="socket">`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SocketPlugin {
     /// `localpath/@watch`.
     pub watch: OsString,
@@ -246,18 +327,19 @@ pub struct SocketPlugin {
 }
 
 /// `<plugin name="http">`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HttpPlugin {
     /// `localpath/@watch`.
     pub watch: OsString,
-    /// `deshost/@url`.
+    /// `deshost/@url` with `deshost/@port`: a whole URL, `http:` or `https:`, without user and
+    /// password.
     pub url: String,
-    /// `deshost/@port`.
-    pub port: u16,
+    /// `deshost/@ca`: a file of PEM certificates to trust instead of the system's; absolute.
+    pub ca: Option<OsString>,
 }
 
 /// `<plugin name="refreshCDN">`.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefreshCdnPlugin {
     /// `localpath/@watch`.
     pub watch: OsString,

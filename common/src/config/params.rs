@@ -50,29 +50,45 @@ const LONG_WITH_VALUE: &[&str] = &[
 ];
 
 const OURS: &str = "the list of paths for rsync is made here";
-const SHELL: &str =
-    "use <ssh start=\"true\"/>; how ssh connects is said in the ssh_config of the user that it runs as";
+const SHELL: &str = "use <ssh start=\"true\"/>; port, user, key and known hosts are attributes of <remote>";
+const ELSEWHERE: &str = "what runs on the remote is said on the remote";
 const MOVES: &str = "it would delete the files of the watched directory";
 const SERVER: &str = "rsync must run as a client";
 const NOTHING_SENT: &str = "nothing would be sent, and it would look like success";
 const BATCH: &str = "rsync would write or read files of its own instead of updating the remote";
+const FILES: &str = "rsync must not be told to read or write other files";
 const PATTERNS: &str = "write the patterns as --exclude=PATTERN or --include=PATTERN, or as <crontabfilter>";
 const MERGE: &str = "patterns from files are not read; write them as --exclude=PATTERN or --include=PATTERN";
 const MISSING: &str = "whether a path that is gone is deleted on the remote is ruled by <delete>";
+const PATHS: &str = "the paths below the root would be lost";
+const DIRECTORIES: &str = "directories that are named in a list would not be sent";
+const PEEK: &str = "to old servers it says to leave out all that lies two levels deep";
+const ESCAPES: &str = "the shell of the remote would interpret the path there";
+const LINKS: &str = "rsync would follow symlinks that others have planted";
+const CONFINES: &str = "what may be sent is said by <localpath> and <filter>";
+const BECOMES: &str = "rsync runs under a user id of its own already, and cannot change it";
 
-/// Options that are always refused, and why.
+/// Options that are always refused, and why. All others of rsync 3.5 may be used.
+#[rustfmt::skip]
 const REFUSED: &[(&[&str], &str)] = &[
-    (&["--files-from"], OURS),
+    (&["--files-from", "--no-from0"], OURS),
+    (&["--no-R", "--no-relative", "--no-i-d", "--no-implied-dirs"], PATHS),
+    (&["--no-d", "--no-dirs"], DIRECTORIES),
+    (&["--old-d", "--old-dirs"], PEEK),
     (&["-e", "--rsh"], SHELL),
-    (&["--rsync-path", "-M", "--remote-option"], "what runs on the remote is said on the remote"),
+    (&["--old-args"], ESCAPES),
+    (&["--rsync-path", "-M", "--remote-option"], ELSEWHERE),
+    (&["--copy-as"], BECOMES),
+    (&["--insecure-links"], LINKS),
+    (&["--confine-root"], CONFINES),
     (&["--remove-source-files", "--remove-sent-files"], MOVES),
-    (&["--daemon", "--server", "--sender", "--config", "--dparam"], SERVER),
+    (&["--daemon", "--server", "--sender", "--config", "--dparam", "--detach", "--no-detach"], SERVER),
     (&["-n", "--dry-run", "--list-only", "--help", "--version", "-V"], NOTHING_SENT),
-    (&["--password-file"], "use <auth start=\"true\" passwordfile=\"…\"/>"),
-    (&["--early-input", "--log-file", "--stdin"], "rsync must not be told to read or write other files"),
+    (&["--password-file"], "use <auth start=\"true\" passwordfile=\"…\"/>, or passwordfile of <remote>"),
+    (&["--early-input", "--log-file", "--stdin"], FILES),
     (&["--write-batch", "--only-write-batch", "--read-batch"], BATCH),
     (&["--include-from", "--exclude-from"], PATTERNS),
-    (&["-F"], MERGE),
+    (&["-F", "-C", "--cvs-exclude"], MERGE),
     (&["--delete-missing-args", "--ignore-missing-args"], MISSING),
     (&["--delete-excluded"], "what is excluded is none of our business, on the remote too"),
 ];
@@ -159,9 +175,7 @@ impl Examiner {
                 "write it as --option=value",
             );
         };
-        let is_merge =
-            [".", ":", "merge", "dir-merge"].iter().any(|rule| value.trim_start().starts_with(rule));
-        if matches!(option, "-f" | "--filter") && is_merge {
+        if matches!(option, "-f" | "--filter") && reads_files(value) {
             self.object(word, format!("`{option}` with a rule that reads files cannot be used here"), MERGE);
         }
         let asks_help = value.split(',').any(|flag| flag.eq_ignore_ascii_case("help"));
@@ -173,6 +187,15 @@ impl Examiner {
     fn object(&mut self, word: &str, message: String, help: &'static str) {
         self.findings.objections.push(Objection { word: word.to_owned(), message, help });
     }
+}
+
+/// Whether a rule of `--filter` takes patterns from files.
+fn reads_files(rule: &str) -> bool {
+    let rule = rule.trim_start();
+    let kind = rule.split([' ', '_']).next().unwrap_or_default();
+    // The modifier C of an exclude adds what is in ~/.cvsignore.
+    let is_cvs = (kind.starts_with('-') || kind.starts_with("exclude")) && kind.contains('C');
+    is_cvs || [".", ":", "merge", "dir-merge"].iter().any(|merge| rule.starts_with(merge))
 }
 
 #[cfg(test)]
@@ -194,10 +217,60 @@ mod tests {
             "--delete --delete-after --force --max-delete=10 --delay-updates",
             "--address=1.2.3.4 --sockopts=TCP_NODELAY --contimeout=5 --port=874 -s --secluded-args -q -v --progress --stats",
             "-0 --from0 --link-dest=/x --info=progress2",
-            "-zTe",
+            "-zTe -f '- Cache' --filter=exclude_C -f '!'",
         ] {
             let wrong = refused(params, Deletions::On);
             assert!(wrong.is_empty(), "{params}: {wrong:?}");
+        }
+    }
+
+    /// The long options of `rsync --help`, version 3.5.0, that may be used. Together with the
+    /// tables above these are all of them.
+    #[rustfmt::skip]
+    const PASSING: &[&str] = &[
+        "verbose", "info", "debug", "stderr", "quiet", "no-motd", "checksum", "archive", "recursive", "no-recursive",
+        "inc-recursive", "i-r", "no-inc-recursive", "no-i-r", "relative", "backup", "backup-dir", "suffix", "update",
+        "inplace", "append", "append-verify", "dirs", "mkpath", "links", "copy-links", "copy-unsafe-links",
+        "safe-links", "munge-links", "copy-dirlinks", "keep-dirlinks", "hard-links", "perms", "executability",
+        "chmod", "acls", "xattrs", "owner", "group", "devices", "copy-devices", "write-devices", "specials", "drop-D",
+        "times", "atimes", "open-noatime", "crtimes", "omit-dir-times", "omit-link-times", "super", "fake-super",
+        "sparse", "preallocate", "whole-file", "no-whole-file", "no-W", "checksum-choice", "cc", "one-file-system",
+        "block-size", "existing", "ignore-non-existing", "ignore-existing", "ignore-errors", "max-delete", "max-size",
+        "min-size", "max-alloc", "partial", "partial-dir", "delay-updates", "prune-empty-dirs", "numeric-ids",
+        "usermap", "groupmap", "chown", "timeout", "contimeout", "ignore-times", "size-only", "modify-window",
+        "temp-dir", "fuzzy", "compare-dest", "copy-dest", "link-dest", "compress", "compress-choice", "zc",
+        "compress-level", "zl", "compress-threads", "zt", "skip-compress", "filter", "exclude", "include", "from0",
+        "secluded-args", "trust-sender", "address", "port", "sockopts", "blocking-io", "outbuf", "stats",
+        "8-bit-output", "human-readable", "progress", "itemize-changes", "out-format", "log-file-format", "bwlimit",
+        "stop-after", "stop-at", "fsync", "protocol", "iconv", "checksum-seed", "ipv4", "ipv6",
+    ];
+
+    #[test]
+    fn each_option_is_decided() {
+        for name in PASSING {
+            let value = if LONG_WITH_VALUE.contains(name) { "=1" } else { "" };
+            let params = format!("--{name}{value}");
+            assert_eq!(refused(&params, Deletions::On), [""; 0], "{params}");
+        }
+        // Where the rsync here is of that version, its own list is the one that counts.
+        let Ok(help) = std::process::Command::new("rsync").arg("--help").output() else { return };
+        let help = String::from_utf8_lossy(&help.stdout).into_owned();
+        if !help.contains("version 3.5.") {
+            return;
+        }
+        for line in help.lines().filter(|line| line.starts_with('-')) {
+            for word in line.split_whitespace().take_while(|word| word.starts_with('-')) {
+                let option = word.trim_end_matches(',');
+                let (option, has_value) =
+                    option.split_once('=').map_or((option, false), |(name, _)| (name, true));
+                let Some(name) = option.strip_prefix("--").filter(|name| *name != "no-OPTION") else {
+                    continue;
+                };
+                let is_refused = REFUSED.iter().any(|(names, _)| names.contains(&option));
+                let is_known = is_refused || DELETING.contains(&option) || PASSING.contains(&name);
+                assert!(is_known, "{option} is not decided");
+                assert!(!has_value || LONG_WITH_VALUE.contains(&name), "{option} has a value");
+            }
         }
     }
 
@@ -233,6 +306,11 @@ mod tests {
             ("-f ':- x'", "`-f` with a rule that reads files cannot be used here"),
             ("-avf 'dir-merge,- .x'", "`-f` with a rule that reads files cannot be used here"),
             ("-f=merge,x", "`-f` with a rule that reads files cannot be used here"),
+            ("-f '-C'", "`-f` with a rule that reads files cannot be used here"),
+            ("--filter=exclude,C", "`--filter` with a rule that reads files cannot be used here"),
+            ("-aC", "`-C` cannot be used here"),
+            ("-a --no-R --exclude x", "`--no-R` cannot be used here"),
+            ("--copy-as web", "`--copy-as` cannot be used here"),
             ("--info=name,HELP", "`--info=help` cannot be used here"),
         ] {
             assert_eq!(refused(params, Deletions::On), [wrong], "{params}");

@@ -6,8 +6,10 @@
 
 mod names;
 mod plugins;
+mod remote;
 mod rsync;
 mod trees;
+mod url;
 mod values;
 
 use std::ffi::OsString;
@@ -16,7 +18,7 @@ use std::os::unix::ffi::OsStringExt;
 use super::diagnostic::{Diagnostic, Severity, quote};
 use super::params::Deletions;
 use super::xml::{self, Element};
-use super::{Config, Crontab, FailLog, FilterExpression, Host, Privileges, Switches};
+use super::{Config, Crontab, FailLog, FilterExpression, Host, PluginName, Privileges, Switches, Tree};
 use values::{Reader, bad_expression};
 
 /// Minutes between full syncs when nothing usable is said.
@@ -43,8 +45,30 @@ pub struct Parsed {
     pub text: String,
 }
 
-/// Reads a whole config file. Nothing in it is looked up on the system.
+/// Reads a whole config file, to mirror. Nothing in it is looked up on the system.
 pub fn parse(source: &[u8]) -> Parsed {
+    parse_for(source, Purpose::Mirror)
+}
+
+/// Reads a config file for one plugin that runs without any mirroring (`-m`).
+///
+/// Only the plugin's own block and the general part count; `<remote>`, `<rsync>`, `<failLog>` and
+/// `<crontab>` are not looked at. The one tree of the config is the plugin's `watch`, for `command`
+/// that of the first `<localpath>`, and has no remotes.
+pub fn parse_for_plugin(source: &[u8], name: PluginName) -> Parsed {
+    parse_for(source, Purpose::Plugin(name))
+}
+
+/// What a config file is read for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// To mirror.
+    Mirror,
+    /// To run one plugin, and nothing else.
+    Plugin(PluginName),
+}
+
+fn parse_for(source: &[u8], purpose: Purpose) -> Parsed {
     let (text, encoding) = match xml::decode(source) {
         Ok(decoded) => decoded,
         Err(problem) => return Parsed { config: None, diagnostics: vec![problem], text: String::new() },
@@ -60,7 +84,11 @@ pub fn parse(source: &[u8]) -> Parsed {
     }
     let mut reader = Reader::new(encoding);
     names::check(&tree, &mut reader.problems);
-    let config = reader.config(&tree.root);
+    let general = reader.general(&tree.root);
+    let config = match purpose {
+        Purpose::Mirror => reader.mirror(&tree.root, general),
+        Purpose::Plugin(name) => reader.plugin_alone(&tree.root, name, general),
+    };
     let mut diagnostics = reader.problems;
     diagnostics.sort_by_key(|diagnostic| diagnostic.span.start);
     let is_usable = diagnostics.iter().all(|diagnostic| diagnostic.severity != Severity::Error);
@@ -68,29 +96,57 @@ pub fn parse(source: &[u8]) -> Parsed {
 }
 
 impl Reader {
-    fn config(&mut self, head: &Element) -> Config {
-        let sersync = head.child("sersync");
-        let part = |name| sersync.and_then(|sersync| sersync.child(name));
-        let switches = self.switches(head.child("inotify"));
-        let deletions = if switches.delete { Deletions::On } else { Deletions::Off };
-        let crontab = part("crontab");
-        let (plugin, plugins) = self.plugins(head, sersync);
+    /// What counts for every purpose; nothing is watched yet.
+    fn general(&mut self, head: &Element) -> Config {
         Config {
             host: self.host_element(head.child("host")),
             debug: self.is_on(head.child("debug")),
             xfs: self.switch(head.child("fileSystem"), "xfs").unwrap_or(false),
             filter: self.filter(head.child("filter")),
-            switches,
-            trees: self.trees(sersync, &head.span),
-            rsync: self.rsync(part("rsync"), deletions),
+            switches: self.switches(head.child("inotify")),
+            trees: Vec::new(),
+            rsync_program: None,
+            fail_log: FailLog { path: None, minutes: DEFAULT_RETRY },
+            crontab: None,
+            sync_excludes: Vec::new(),
+            plugins_on: Vec::new(),
+            plugins: Vec::new(),
+            privileges: self.privileges(head.child("privileges")),
+            sandbox: self.switch(head.child("sandbox"), "start").unwrap_or(true),
+            warm: self.switch(head.child("warm"), "start").unwrap_or(true),
+        }
+    }
+
+    fn mirror(&mut self, head: &Element, general: Config) -> Config {
+        let sersync = head.child("sersync");
+        let part = |name| sersync.and_then(|sersync| sersync.child(name));
+        let deletions = if general.switches.delete { Deletions::On } else { Deletions::Off };
+        let crontab = part("crontab");
+        let (plugins_on, plugins) = self.plugins(head, sersync);
+        let rsync = self.rsync(part("rsync"), deletions);
+        Config {
+            trees: self.trees(sersync, &head.span, &rsync),
+            rsync_program: self.rsync_program(part("rsync")),
             fail_log: self.fail_log(part("failLog")),
             crontab: self.crontab(crontab),
             sync_excludes: self.sync_excludes(crontab.and_then(|crontab| crontab.child("crontabfilter"))),
-            plugin,
+            plugins_on,
             plugins,
-            privileges: self.privileges(head.child("privileges")),
-            warm: self.switch(head.child("warm"), "start").unwrap_or(true),
+            ..general
         }
+    }
+
+    fn plugin_alone(&mut self, head: &Element, name: PluginName, general: Config) -> Config {
+        let plugin = self.only_plugin(head, name);
+        let own_root = plugin.as_ref().and_then(|plugin| plugin.kind.watch().cloned());
+        let tree = match own_root {
+            Some(watch) => Some(Tree { watch, remotes: Vec::new() }),
+            None if name == PluginName::Command => self.first_tree(head.child("sersync"), &head.span),
+            // What is wrong with its block has been said.
+            None => None,
+        };
+        let (trees, plugins) = (tree.into_iter().collect(), plugin.into_iter().collect());
+        Config { trees, plugins_on: vec![name], plugins, ..general }
     }
 
     fn host_element(&mut self, host: Option<&Element>) -> Host {
@@ -164,5 +220,9 @@ impl Reader {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_plugins;
+#[cfg(test)]
+mod tests_remote;
 #[cfg(test)]
 mod tests_shown;

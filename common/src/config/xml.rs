@@ -88,6 +88,27 @@ pub(super) struct Attribute {
     pub(super) span: Span,
 }
 
+impl Attribute {
+    /// Where `part`, a slice of the value, stands; all of the value when entities hide it, and
+    /// the name when the value is empty and shows nothing.
+    pub(super) fn place_of(&self, part: &str) -> Span {
+        if self.span.is_empty() {
+            return self.name_span.clone();
+        }
+        // Without entities the value has the length that it has in the file.
+        if self.value.len() != self.span.len() {
+            return self.span.clone();
+        }
+        let within = span_of(&self.value, part);
+        self.span.start.saturating_add(within.start)..self.span.start.saturating_add(within.end)
+    }
+
+    /// The value, or the name where the value is empty and shows nothing.
+    pub(super) fn place(&self) -> Span {
+        self.place_of(&self.value)
+    }
+}
+
 /// A whole file.
 #[derive(Debug)]
 pub(super) struct Tree {

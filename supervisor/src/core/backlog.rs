@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::time::Duration;
 
-use common::event::{Change, Dirt, IN_CREATE};
+use common::event::{Change, Dirt, IN_CREATE, RECEIVED, merged};
 use common::path::RelPath;
 
 /// Most paths that wait for one remote.
@@ -20,8 +20,23 @@ pub const HOLD: Duration = Duration::from_millis(250);
 /// How long a file that was just created waits: it is about to be written, and is sent at
 /// once when it is closed. Symlinks, fifos and hard links never are.
 pub const SETTLE: Duration = Duration::from_millis(10);
+/// How long a file waits that an rsync brought, where two servers mirror one another (`-u`): it
+/// is most likely our own edit coming back, and must not undo the one after it. rsync protects
+/// what is newer by two whole seconds; what is not has arrived here by then.
+pub const ECHO: Duration = Duration::from_secs(2);
+/// Longest such wait while rsyncs keep bringing the file anew.
+const ECHO_MOST: Duration = Duration::from_secs(60);
 /// What a path costs in an order beside its bytes.
 const PATH_OVERHEAD: usize = 8;
+
+/// Whether the remote mirrors back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Traffic {
+    /// Changes only go there.
+    OneWay,
+    /// They may come back from there (`-u`).
+    BothWays,
+}
 
 /// Why and since when a path waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +47,8 @@ pub struct Entry {
     pub mask: u32,
     /// When it may go.
     pub ready: Duration,
+    /// When the first change came that was not sent.
+    since: Duration,
     /// How often it failed.
     pub attempts: u32,
     /// Place among those that are ready at the same moment; 0 before it has one.
@@ -81,7 +98,7 @@ impl Backlog {
 
     /// Takes a change in. A directory that is to be sent deep, or was removed, absorbs what
     /// waits below it.
-    pub fn insert(&mut self, now: Duration, change: &Change) {
+    pub fn insert(&mut self, now: Duration, change: &Change, traffic: Traffic) {
         let path = &change.path;
         if self.is_covered(path, change.dirt) {
             return;
@@ -94,16 +111,19 @@ impl Backlog {
         let old = self.unlink(path);
         let dirt = old.map_or(change.dirt, |old| old.dirt.then(change.dirt));
         let just_created = change.dirt == Dirt::Touched && change.mask == IN_CREATE;
+        let echo = traffic == Traffic::BothWays && change.mask & RECEIVED != 0;
+        let since = old.map_or(now, |old| old.since);
         let ready = match (dirt, old) {
             (Dirt::Removed, _) => now.saturating_add(HOLD),
             (Dirt::Touched, None) if just_created => now.saturating_add(SETTLE),
+            (Dirt::Touched, _) if echo => now.saturating_add(ECHO).min(since.saturating_add(ECHO_MOST)),
             // A path keeps its place in the queue; one that failed gets a new chance with a new change.
             (_, Some(old)) => old.ready.min(now),
             (_, None) => now,
         };
-        let mask = change.mask | old.map_or(0, |old| old.mask);
+        let mask = old.map_or(change.mask, |old| merged(old.mask, change.mask));
         let sequence = old.map_or(0, |old| old.sequence);
-        self.link(path.clone(), Entry { dirt, mask, ready, attempts: 0, sequence });
+        self.link(path.clone(), Entry { dirt, mask, ready, since, attempts: 0, sequence });
     }
 
     /// Puts back what was taken and not done: to the head, or, with `pause`, for later. What
@@ -116,7 +136,7 @@ impl Backlog {
             }
             if let Some(newer) = self.unlink(&path) {
                 entry.dirt = entry.dirt.then(newer.dirt);
-                entry.mask |= newer.mask;
+                entry.mask = merged(entry.mask, newer.mask);
                 entry.attempts = newer.attempts;
                 entry.ready = newer.ready;
             }
@@ -168,7 +188,7 @@ impl Backlog {
             return Some(Collapsed::Whole);
         };
         let change = Change { path: directory.clone(), dirt: Dirt::Deep, mask: 0 };
-        self.insert(now, &change);
+        self.insert(now, &change, Traffic::OneWay);
         Some(Collapsed::Into(directory, count))
     }
 
@@ -249,7 +269,7 @@ impl Backlog {
 
 /// The range of bytes in which everything strictly below `path` sorts: `path/` to `path0`,
 /// since `0` follows `/`.
-fn below(path: &RelPath) -> (Vec<u8>, Vec<u8>) {
+pub(super) fn below(path: &RelPath) -> (Vec<u8>, Vec<u8>) {
     if path.is_root() {
         return (vec![0], vec![0xff; common::path::MAX_PATH.saturating_add(1)]);
     }

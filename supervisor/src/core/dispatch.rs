@@ -1,18 +1,22 @@
 //! The dispatcher: takes what happened, decides what to do. Everything that crosses from one
 //! tree, remote or child to another is decided here and nowhere else.
 
+mod jobs;
+
 use std::time::Duration;
 
 use common::event::{Change, Dirt, RootId, TreeId};
-use common::message::{Deletions, LossCause, RootLoss};
+use common::message::{Deletions, LossCause, Outcome, RemoteOutcome, RootLoss};
 use common::path::RelPath;
-use log::Level;
 
+use super::backlog::Traffic;
 use super::guard::{Guard, Seen};
 use super::pool::Pool;
-use super::remote::Remote;
+use super::remote::{Progress, Remote};
 use super::restart::Event;
 use super::retry::Jitter;
+use super::schedule::Schedule;
+use super::telling::Telling;
 use super::{Action, Input, JobEnd, Lane, Pace, RemoteId, Role, earliest, notice};
 
 /// How long the workers' bound holds while nothing finishes: one stuck transfer must not keep
@@ -30,12 +34,18 @@ const DRAIN_MOST: Duration = Duration::from_secs(20);
 /// What the dispatcher is told at start.
 #[derive(Debug, Clone)]
 pub struct Setup {
-    /// Each tree: how to name it, and its remotes.
-    pub trees: Vec<(String, Vec<String>)>,
+    /// Each tree: how to name it, and its remotes with their names.
+    pub trees: Vec<(String, Vec<(String, Traffic)>)>,
     /// Sync everything once each tree is watched (`-r`).
     pub full_sync: bool,
     /// The operator asked for mirror semantics: a rescan may delete.
     pub mirror: bool,
+    /// The plugins that are on: how to name each, and how long one call may take.
+    pub plugins: Vec<(String, Duration)>,
+    /// Pause between two full syncs (`<crontab>`).
+    pub crontab: Option<Duration>,
+    /// Pause between two sweeps that try everything again that failed (`<failLog>`).
+    pub sweep: Duration,
     /// Most transfers at work at once (`-n`).
     pub workers: usize,
     /// Most syncers alive at once.
@@ -50,6 +60,10 @@ pub struct Dispatcher {
     trees: Vec<Tree>,
     remotes: Vec<Remote>,
     pool: Pool,
+    telling: Telling,
+    crontab: Option<Schedule>,
+    sweep: Schedule,
+    failures: u64,
     full_sync: bool,
     mirror: bool,
     workers: usize,
@@ -76,7 +90,8 @@ impl Dispatcher {
         let mut trees = Vec::new();
         for (id, (label, labels)) in (0_u16..).zip(setup.trees) {
             let first = remotes.len();
-            remotes.extend(labels.into_iter().map(|label| Remote::new(TreeId(id), label)));
+            remotes
+                .extend(labels.into_iter().map(|(label, traffic)| Remote::new(TreeId(id), label, traffic)));
             let ids = (first..remotes.len()).filter_map(|n| u16::try_from(n).ok()).map(RemoteId).collect();
             trees.push(Tree {
                 label,
@@ -87,6 +102,10 @@ impl Dispatcher {
             });
         }
         Dispatcher {
+            telling: Telling::new(trees.len(), setup.plugins),
+            crontab: setup.crontab.map(|every| Schedule::new(Duration::ZERO, every)),
+            sweep: Schedule::new(Duration::ZERO, setup.sweep),
+            failures: 0,
             trees,
             remotes,
             pool: Pool::new(setup.max_syncers),
@@ -99,9 +118,13 @@ impl Dispatcher {
         }
     }
 
-    /// Starts the watcher, and a syncer for each remote so that the first change finds one.
+    /// Starts the watcher, the plugins, and a syncer for each remote so that the first change
+    /// finds one.
     pub fn start(&mut self, now: Duration, out: &mut Vec<Action>) {
         self.pool.on(now, Role::Watcher, Event::Wanted, out);
+        for role in self.telling.roles() {
+            self.pool.on(now, role, Event::Wanted, out);
+        }
         for id in self.remote_ids() {
             if let Some(remote) = self.remotes.get_mut(usize::from(id.0)) {
                 remote.last_work = [now; 2];
@@ -122,12 +145,18 @@ impl Dispatcher {
             Input::Watching(tree, root, directories) => self.watching(now, tree, root, directories, out),
             Input::RootLost(tree, cause) => self.root_lost(now, tree, cause, out),
             Input::Ready(role) => self.pool.on(now, role, Event::Ready, out),
-            Input::Alive(role, pace) => self.pool.pace(now, role, pace, out),
+            Input::Alive(role, pace) => self.alive(now, role, pace, out),
+            Input::Stalled(role) => self.stalled(now, role, out),
             Input::Exited(role, how) => self.exited(now, role, &how, out),
             Input::Done(role, end) => self.done(now, role, &end, out),
+            Input::Told(id, verdicts, note) => {
+                self.pool.pace(now, Role::Plugin(id), Pace::Idle, out);
+                out.extend(self.telling.done(now, id, (&verdicts, &note), &mut self.jitter));
+            }
             Input::Drain => self.drain(now, out),
         }
         self.pump(now, out);
+        self.telling.pump(now, &mut self.pool, out);
         self.check_drained(now, out);
     }
 
@@ -142,13 +171,28 @@ impl Dispatcher {
         });
         let retire = self.pool.syncers().map(|role| Some(self.idle_since(role)?.saturating_add(RETIRE)));
         let drain = [DRAIN_LEAST, DRAIN_MOST].map(|pause| Some(self.draining?.saturating_add(pause)));
-        let future = remotes.chain(stuck).chain(retire).chain(drain).map(|at| at.filter(|&at| at > now));
-        future.fold(self.pool.deadline(), earliest)
+        let unsent = self.remotes.iter().any(|remote| !remote.is_done());
+        let sweep = unsent.then(|| self.sweep.deadline());
+        let clock =
+            [self.crontab.map(|crontab| crontab.deadline()), sweep, self.telling.deadline(&self.pool)];
+        let all = remotes.chain(stuck).chain(retire).chain(drain).chain(clock);
+        all.map(|at| at.filter(|&at| at > now)).fold(self.pool.deadline(), earliest)
     }
 
     /// The remotes, in the order of their ids.
     pub fn remotes(&self) -> &[Remote] {
         &self.remotes
+    }
+
+    /// True when plugins know all there is to know.
+    #[cfg(test)]
+    pub(super) fn all_told(&self) -> bool {
+        self.telling.is_done()
+    }
+
+    /// Grows whenever what [`Remote::failed`] tells may have changed.
+    pub fn failures(&self) -> u64 {
+        self.failures
     }
 
     fn remote_ids(&self) -> impl Iterator<Item = RemoteId> + use<> {
@@ -163,53 +207,42 @@ impl Dispatcher {
         self.trees.get(usize::from(tree.0))?.guard.permits()
     }
 
-    fn working(&self) -> usize {
-        let lanes = |remote: &Remote| {
-            usize::from(remote.is_working(Lane::Batch))
-                .saturating_add(usize::from(remote.is_working(Lane::Full)))
-        };
-        self.remotes.iter().map(lanes).sum()
-    }
-
-    /// Since when a syncer has nothing to do; `None` while it works.
-    fn idle_since(&self, role: Role) -> Option<Duration> {
-        let Role::Syncer(id, lane) = role else { return None };
-        let remote = self.remotes.get(usize::from(id.0))?;
-        if remote.is_working(lane) {
-            return None;
-        }
-        let [batch, full] = remote.last_work;
-        Some(match lane {
-            Lane::Batch => batch,
-            Lane::Full => full,
-        })
-    }
-
-    /// How readily a syncer makes room for one that was last at work at `claim`: first those
-    /// without work, then those that were at work since. Never the other way round, or two
-    /// would turn each other out for ever.
-    fn spare(&self, now: Duration, role: Role, claim: Duration) -> Option<(bool, Duration)> {
-        let idle = self.idle_since(role)?;
-        let waits = self.waiting_since(now, role).is_some();
-        (!waits || idle > claim).then_some((waits, idle))
-    }
-
-    /// Since when a syncer has work that could go.
-    fn waiting_since(&self, now: Duration, role: Role) -> Option<Duration> {
-        let Role::Syncer(id, lane) = role else { return None };
-        let remote = self.remotes.get(usize::from(id.0))?;
-        self.permits(remote.tree)?;
-        remote.waiting_since(now, lane).filter(|_| lane == Lane::Batch || self.draining.is_none())
-    }
-
     fn insert(&mut self, now: Duration, tree: TreeId, changes: &[Change], out: &mut Vec<Action>) {
-        let Some(tree) = self.trees.get(usize::from(tree.0)) else { return };
-        for id in &tree.remotes {
+        let Some(remotes) = self.trees.get(usize::from(tree.0)).map(|tree| &tree.remotes) else { return };
+        let mut standings = Vec::with_capacity(remotes.len());
+        for id in remotes {
             let Some(remote) = self.remotes.get_mut(usize::from(id.0)) else { continue };
-            match remote.insert(now, changes) {
-                None => {}
-                Some(collapsed) => out.push(notice::collapsed(&remote.label, &collapsed)),
+            if let Some(collapsed) = remote.insert(now, changes) {
+                out.push(notice::collapsed(&remote.label, &collapsed));
             }
+            standings.push((*id, remote.is_known_down().then_some(RemoteOutcome::Down)));
+            self.failures = self.failures.saturating_add(u64::from(remote.is_in_trouble()));
+        }
+        self.telling.note(now, tree, changes, &standings);
+    }
+
+    fn alive(&mut self, now: Duration, role: Role, pace: Pace, out: &mut Vec<Action>) {
+        self.pool.pace(now, role, pace, out);
+        if let Some(remote) = self.batch_of(role) {
+            remote.note_progress(Progress::Moving);
+        }
+    }
+
+    /// A job without progress still lives; but nobody waits for its remote any more.
+    fn stalled(&mut self, now: Duration, role: Role, out: &mut Vec<Action>) {
+        self.pool.pace(now, role, Pace::Busy, out);
+        let Some(remote) = self.batch_of(role) else { return };
+        remote.note_progress(Progress::Stalled);
+        if let (true, tree, Role::Syncer(id, _)) = (remote.is_known_down(), remote.tree, role) {
+            self.telling.give_up_on(tree, id);
+        }
+    }
+
+    /// The remote whose batches this syncer sends.
+    fn batch_of(&mut self, role: Role) -> Option<&mut Remote> {
+        match role {
+            Role::Syncer(id, Lane::Batch) => self.remotes.get_mut(usize::from(id.0)),
+            Role::Syncer(_, Lane::Full) | Role::Watcher | Role::Plugin(_) => None,
         }
     }
 
@@ -289,8 +322,10 @@ impl Dispatcher {
             Role::Syncer(id, lane) => {
                 if let Some(remote) = self.remotes.get_mut(usize::from(id.0)) {
                     remote.abandon(now, lane);
+                    self.telling.end(remote.tree, role, id, None);
                 }
             }
+            Role::Plugin(id) => self.telling.abandon(now, id),
         }
         if wanted && self.draining.is_none() && !self.pool.is_off(role) {
             out.push(notice::child_died(&self.describe(role), how));
@@ -308,81 +343,12 @@ impl Dispatcher {
             out.push(notice::remote_up(remote));
         }
         out.extend(notice::turn(remote, turn, end));
-    }
-
-    fn drain(&mut self, now: Duration, out: &mut Vec<Action>) {
-        if self.draining.is_none() {
-            self.draining = Some(now);
-            out.push(Action::Log(Level::Info, "stopping: sending what is pending".to_owned()));
-            self.remotes.iter_mut().for_each(|remote| remote.hurry(now));
+        self.telling.end(remote.tree, role, id, Some(end.outcome));
+        if remote.is_known_down() && end.outcome != Outcome::RootGone {
+            self.telling.give_up_on(remote.tree, id);
         }
-    }
-
-    fn check_drained(&mut self, now: Duration, out: &mut Vec<Action>) {
-        let Some(since) = self.draining else { return };
-        let waited = now.saturating_sub(since);
-        let idle = |remote: &Remote| {
-            remote.pending() == 0 || remote.is_in_trouble() || self.permits(remote.tree).is_none()
-        };
-        if waited < DRAIN_LEAST || (waited < DRAIN_MOST && !self.remotes.iter().all(idle)) {
-            return;
-        }
-        for remote in self.remotes.iter().filter(|remote| !remote.is_done() || remote.parked() > 0) {
-            out.push(notice::not_sent(remote));
-        }
-        out.push(Action::Drained);
-    }
-
-    fn tick(&mut self, now: Duration, out: &mut Vec<Action>) {
-        self.pool.tick(now, out);
-        let idle: Vec<Role> = self
-            .pool
-            .syncers()
-            .filter(|&role| self.idle_since(role).is_some_and(|since| now.saturating_sub(since) >= RETIRE))
-            .collect();
-        for role in idle {
-            self.pool.on(now, role, Event::Unwanted, out);
-        }
-    }
-
-    /// Gives every syncer that waits, and whose remote has work, a job; where workers or places
-    /// are scarce, those first that were at work longest ago.
-    fn pump(&mut self, now: Duration, out: &mut Vec<Action>) {
-        let mut claims: Vec<(Duration, Role, Duration)> = self
-            .lanes()
-            .filter_map(|role| Some((self.idle_since(role)?, role, self.waiting_since(now, role)?)))
-            .collect();
-        claims.sort_unstable();
-        for (claim, role, since) in claims {
-            if self.pool.is_ready(role) {
-                self.start_job(now, role, since, out);
-            } else {
-                let spare: Vec<_> = self
-                    .pool
-                    .syncers()
-                    .filter_map(|other| Some((other, self.spare(now, other, claim)?)))
-                    .collect();
-                let rank = |other| spare.iter().find(|(role, _)| *role == other).map(|&(_, rank)| rank);
-                self.pool.want_syncer(now, role, rank, out);
-            }
-        }
-    }
-
-    fn start_job(&mut self, now: Duration, role: Role, since: Duration, out: &mut Vec<Action>) {
-        let Role::Syncer(id, lane) = role else { return };
-        let stuck = now.saturating_sub(since.max(self.last_finish)) >= STUCK;
-        if self.working() >= self.workers && !stuck {
-            return;
-        }
-        let Some(remote) = self.remotes.get_mut(usize::from(id.0)) else { return };
-        let Some((root, deletions)) =
-            self.trees.get(usize::from(remote.tree.0)).and_then(|tree| tree.guard.permits())
-        else {
-            return;
-        };
-        if let Some(job) = remote.start(now, lane, root, deletions) {
-            self.pool.pace(now, role, Pace::Busy, out);
-            out.push(Action::Send(role, job));
+        if was_in_trouble || end.outcome != Outcome::Done {
+            self.failures = self.failures.saturating_add(1);
         }
     }
 
@@ -393,6 +359,7 @@ impl Dispatcher {
                 let label = self.remotes.get(usize::from(id.0)).map_or("?", |remote| &remote.label);
                 format!("role=syncer remote={label}")
             }
+            Role::Plugin(id) => format!("role=plugin plugin={}", self.telling.label(id)),
         }
     }
 }

@@ -8,19 +8,23 @@
 pub mod backlog;
 pub mod dispatch;
 pub mod guard;
+pub mod ledger;
 pub mod notice;
+pub mod outlet;
 pub mod pool;
 pub mod recursive;
 pub mod remote;
 pub mod restart;
 pub mod retry;
+pub mod schedule;
 #[cfg(test)]
 mod simulation;
+pub mod telling;
 
 use std::time::Duration;
 
 use common::event::{Change, RootId, TreeId};
-use common::message::{Job, LossCause, Outcome, RootLoss};
+use common::message::{Job, LossCause, Outcome, RootLoss, Verdict};
 use common::path::RelPath;
 use log::Level;
 
@@ -37,6 +41,10 @@ pub enum Lane {
     Full,
 }
 
+/// Which plugin: its place among those that are on, counted from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PluginId(pub u8);
+
 /// A child of the supervisor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Role {
@@ -44,6 +52,8 @@ pub enum Role {
     Watcher,
     /// Serves one remote for its life.
     Syncer(RemoteId, Lane),
+    /// Tells somebody of each change.
+    Plugin(PluginId),
 }
 
 /// What happened.
@@ -63,10 +73,14 @@ pub enum Input {
     Ready(Role),
     /// A child said that it lives; whether it is busy.
     Alive(Role, Pace),
+    /// A syncer at work has not moved a byte since its last sign of life.
+    Stalled(Role),
     /// A child is no more.
     Exited(Role, String),
     /// A syncer's job is over.
     Done(Role, JobEnd),
+    /// A plugin's delivery is over: how each change fared, and why the last one failed.
+    Told(PluginId, Vec<Verdict>, String),
     /// Finish what is pending, then stop.
     Drain,
 }
@@ -78,6 +92,8 @@ pub enum Pace {
     Idle,
     /// It works.
     Busy,
+    /// It works, and will not say a word before it is done; at most this long.
+    Until(Duration),
 }
 
 /// How a job ended.
@@ -100,6 +116,8 @@ pub enum Action {
     Kill(Role),
     /// Give a syncer a job.
     Send(Role, Job),
+    /// Give a plugin something to tell.
+    Deliver(PluginId, Vec<outlet::Event>),
     /// Tell the operator.
     Log(Level, String),
     /// Everything is done that can be done before stopping.

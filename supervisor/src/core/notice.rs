@@ -6,6 +6,7 @@ use common::path::RelPath;
 use log::Level;
 
 use super::backlog::Collapsed;
+use super::outlet::{MAX_TRIES, MAX_WAITING, Outlet};
 use super::remote::{Remote, Turn};
 use super::{Action, JobEnd};
 
@@ -90,6 +91,36 @@ pub fn remote_up(remote: &Remote) -> Action {
     Action::Log(Level::Info, format!("remote up remote={} pending={}", remote.label, remote.pending()))
 }
 
+/// Whoever a plugin speaks to does not answer.
+pub fn plugin_down(plugin: &Outlet, note: &str) -> Action {
+    let text = format!(
+        "plugin down plugin={} pending={}{}; it is tried again",
+        plugin.label,
+        plugin.pending(),
+        said(note)
+    );
+    Action::Log(Level::Error, text)
+}
+
+/// A plugin is heard again.
+pub fn plugin_up(plugin: &Outlet) -> Action {
+    Action::Log(Level::Info, format!("plugin up plugin={} pending={}", plugin.label, plugin.pending()))
+}
+
+/// A plugin was refused too often, or has too much to tell.
+pub fn plugin_dropped(plugin: &Outlet, changes: u64) -> Action {
+    let text = format!(
+        "plugin dropped changes plugin={} changes={changes}: each was refused {MAX_TRIES} times, or more than          {MAX_WAITING} were waiting",
+        plugin.label
+    );
+    Action::Log(Level::Error, text)
+}
+
+/// What a plugin has not been told when the supervisor stops.
+pub fn not_told(plugin: &Outlet, pending: usize) -> Action {
+    Action::Log(Level::Warn, format!("not told plugin={} pending={pending}", plugin.label))
+}
+
 /// How a job's end changed a remote's standing.
 pub fn turn(remote: &Remote, turn: Turn, end: &JobEnd) -> Option<Action> {
     let (label, status, said, pending) = (&remote.label, end.status, said(&end.tail), remote.pending());
@@ -123,6 +154,10 @@ fn reason(outcome: Outcome) -> &'static str {
         Outcome::Partial => "some paths failed",
         Outcome::Unreachable => "it does not answer or broke off",
         Outcome::Refused => "it refuses: check module, password and rights",
+        Outcome::UnknownHost => {
+            "ssh does not know its host key, or knows another one: get it with ssh-keyscan, compare it with the \
+             machine's own, and append it to the known_hosts file"
+        }
         Outcome::NoSpace => "it has no space left",
         Outcome::Misconfigured => "rsync does not accept its parameters",
         Outcome::RootGone => "the watched root is missing or replaced",

@@ -1,20 +1,19 @@
 //! One remote: what it still has to get, what it is getting, and how it fares.
 
+mod finish;
+
 use std::time::Duration;
 
 use common::event::{Change, Dirt, RootId, TreeId};
 use common::message::{Deletions, Job, MAX_JOB_BYTES, Outcome, Work};
 use common::path::RelPath;
 
-use super::backlog::{Backlog, Collapsed, MAX_PATHS, Taken};
+use super::backlog::{Backlog, Collapsed, MAX_PATHS, Taken, Traffic};
 use super::recursive::Recursive;
-use super::retry::{Jitter, delay};
-use super::{JobEnd, Lane, earliest};
+use super::{Lane, earliest};
 
-/// First pause after a full sync that brought over most of the tree but not all.
-const PARTIAL_FULL: Duration = Duration::from_secs(30);
-/// Longest such pause: a full sync reads the whole tree.
-const PARTIAL_FULL_LONGEST: Duration = Duration::from_secs(3600);
+/// Signs of life without progress, two seconds apart, before nobody waits any more.
+const STALLED: u8 = 3;
 
 /// How a job's end changed a remote's standing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +30,15 @@ pub enum Turn {
     RootEmpty,
 }
 
+/// Whether a job gets on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// It moved something.
+    Moving,
+    /// It did not.
+    Stalled,
+}
+
 /// A remote of a tree.
 #[derive(Debug)]
 pub struct Remote {
@@ -38,6 +46,7 @@ pub struct Remote {
     pub tree: TreeId,
     /// For people: `host::module`.
     pub label: String,
+    traffic: Traffic,
     backlog: Backlog,
     /// The root is lost or replaced: what would delete is parked.
     held: bool,
@@ -47,11 +56,26 @@ pub struct Remote {
     full: FullLane,
     failures: u32,
     trouble: Option<Outcome>,
+    /// rsync's last exit status that was not 0.
+    status: i32,
+    /// Signs of life in a row without a byte moved.
+    stalls: u8,
     not_before: Duration,
     /// Most bytes of paths in the next batch: halved when a batch killed its syncer.
     batch_bytes: usize,
     /// When each lane was last at work, to retire what idles.
     pub last_work: [Duration; 2],
+}
+
+/// What a remote still has to get after it failed.
+#[derive(Debug)]
+pub struct Failed<'a> {
+    /// rsync's exit status, or minus a signal.
+    pub status: i32,
+    /// A full sync of the tree.
+    pub full: Option<Deletions>,
+    /// Paths.
+    pub paths: Vec<(&'a RelPath, Dirt)>,
 }
 
 #[derive(Debug, Default)]
@@ -66,10 +90,11 @@ struct FullLane {
 
 impl Remote {
     /// A remote that has nothing to get.
-    pub fn new(tree: TreeId, label: String) -> Remote {
+    pub fn new(tree: TreeId, label: String, traffic: Traffic) -> Remote {
         Remote {
             tree,
             label,
+            traffic,
             backlog: Backlog::default(),
             held: false,
             parked: Backlog::default(),
@@ -78,6 +103,8 @@ impl Remote {
             full: FullLane::default(),
             failures: 0,
             trouble: None,
+            status: 0,
+            stalls: 0,
             not_before: Duration::ZERO,
             batch_bytes: MAX_JOB_BYTES,
             last_work: [Duration::ZERO; 2],
@@ -89,10 +116,10 @@ impl Remote {
         for change in changes {
             let change = &self.recursive.deepened(now, change);
             if self.held && may_delete(change.dirt) {
-                self.parked.insert(now, change);
+                self.parked.insert(now, change, self.traffic);
             }
             if !(self.held && only_deletes(change.dirt)) {
-                self.backlog.insert(now, change);
+                self.backlog.insert(now, change, self.traffic);
             }
         }
         self.bound_parked(now);
@@ -143,6 +170,19 @@ impl Remote {
     /// True while jobs fail.
     pub fn is_in_trouble(&self) -> bool {
         self.trouble.is_some()
+    }
+
+    /// True while nobody should wait for it: jobs fail, or the one under way moves nothing.
+    pub fn is_known_down(&self) -> bool {
+        self.is_in_trouble() || self.stalls >= STALLED
+    }
+
+    /// The batch under way has, or has not, moved since its syncer's last sign of life.
+    pub fn note_progress(&mut self, progress: Progress) {
+        self.stalls = match progress {
+            Progress::Moving => 0,
+            Progress::Stalled => self.stalls.saturating_add(1),
+        };
     }
 
     /// True while the lane works.
@@ -209,128 +249,27 @@ impl Remote {
         Some(job)
     }
 
-    /// A job is over.
-    pub fn finish(&mut self, now: Duration, lane: Lane, end: &JobEnd, jitter: &mut Jitter) -> Turn {
-        self.note_work(now, lane);
-        self.recursive.end(now, lane);
-        let turn = match lane {
-            Lane::Batch => self.finish_batch(now, end.outcome, jitter),
-            Lane::Full => self.finish_full(now, end.outcome, jitter),
-        };
-        let before = self.trouble;
-        match end.outcome {
-            Outcome::Done | Outcome::Partial | Outcome::RootEmpty => {
-                self.failures = 0;
-                self.trouble = None;
-                turn
-            }
-            outcome => {
-                self.failures = self.failures.saturating_add(1);
-                self.not_before = now.saturating_add(delay(outcome, self.failures, jitter));
-                self.trouble = Some(outcome);
-                if before == Some(outcome) { Turn::None } else { Turn::Failed }
-            }
-        }
-    }
-
-    /// A syncer died with its job, which goes back to the head.
-    pub fn abandon(&mut self, now: Duration, lane: Lane) {
-        self.recursive.end(now, lane);
-        match lane {
-            Lane::Batch => {
-                if let Some(taken) = self.in_flight.take() {
-                    self.put_back(now, taken, None);
-                    self.batch_bytes = (self.batch_bytes / 2).max(1);
-                }
-            }
-            Lane::Full => {
-                if let Some(deletions) = self.full.running.take() {
-                    self.replay(now);
-                    self.want_full(now, deletions);
-                }
-            }
-        }
-    }
-
     /// Lets everything go that is held or waits for its next try.
     pub fn hurry(&mut self, now: Duration) {
         self.backlog.release(now);
     }
 
-    fn finish_batch(&mut self, now: Duration, outcome: Outcome, jitter: &mut Jitter) -> Turn {
-        let Some(taken) = self.in_flight.take() else { return Turn::None };
-        match outcome {
-            Outcome::Done | Outcome::RootEmpty => {
-                self.batch_bytes = self.batch_bytes.saturating_mul(2).min(MAX_JOB_BYTES);
-                Turn::None
-            }
-            Outcome::Partial => {
-                let attempts = taken.iter().map(|(_, entry)| entry.attempts).max().unwrap_or(0);
-                let pause = delay(outcome, attempts.saturating_add(1), jitter);
-                self.put_back(now, taken, Some(pause));
-                Turn::Partial
-            }
-            Outcome::TimedOut | Outcome::Broken => {
-                self.batch_bytes = (self.batch_bytes / 2).max(1);
-                self.put_back(now, taken, None);
-                Turn::None
-            }
-            Outcome::Unreachable
-            | Outcome::Refused
-            | Outcome::NoSpace
-            | Outcome::Misconfigured
-            | Outcome::RootGone => {
-                self.put_back(now, taken, None);
-                Turn::None
-            }
-        }
+    /// Tries everything again that failed, now.
+    pub fn sweep(&mut self, now: Duration) {
+        self.backlog.release(now);
+        self.not_before = self.not_before.min(now);
+        self.full.not_before = self.full.not_before.min(now);
     }
 
-    fn finish_full(&mut self, now: Duration, outcome: Outcome, jitter: &mut Jitter) -> Turn {
-        let Some(deletions) = self.full.running.take() else { return Turn::None };
-        self.replay(now);
-        match outcome {
-            Outcome::Done => {
-                self.full.partial = 0;
-                Turn::Synced
-            }
-            Outcome::RootEmpty => Turn::RootEmpty,
-            Outcome::Partial => {
-                self.full.partial = self.full.partial.saturating_add(1);
-                let pause = super::retry::doubled(PARTIAL_FULL, PARTIAL_FULL_LONGEST, self.full.partial);
-                self.want_full(now, deletions);
-                self.full.not_before = now.saturating_add(jitter.spread(pause));
-                Turn::Partial
-            }
-            Outcome::Unreachable
-            | Outcome::Refused
-            | Outcome::NoSpace
-            | Outcome::Misconfigured
-            | Outcome::RootGone
-            | Outcome::TimedOut
-            | Outcome::Broken => {
-                self.want_full(now, deletions);
-                Turn::None
-            }
-        }
-    }
-
-    fn replay(&mut self, now: Duration) {
-        let replay = self.full.replay.drain();
-        self.put_back(now, replay, None);
-    }
-
-    fn put_back(&mut self, now: Duration, taken: Vec<Taken>, pause: Option<Duration>) {
-        let retry = pause.map(|pause| (now, pause));
-        if self.held {
-            let parked = taken.iter().filter(|(_, entry)| may_delete(entry.dirt)).cloned().collect();
-            let rest = taken.into_iter().filter(|(_, entry)| !only_deletes(entry.dirt)).collect();
-            self.parked.put_back(parked, None);
-            self.bound_parked(now);
-            self.backlog.put_back(rest, retry);
-        } else {
-            self.backlog.put_back(taken, retry);
-        }
+    /// What failed and waits for its next try, and rsync's exit status; for the fail log.
+    pub fn failed(&self) -> Failed<'_> {
+        let down = self.is_in_trouble();
+        let in_flight = self.in_flight.iter().flatten().map(|(path, entry)| (path, entry));
+        let all = self.backlog.iter().chain(in_flight);
+        let paths =
+            all.filter(|(_, entry)| down || entry.attempts > 0).map(|(path, entry)| (path, entry.dirt));
+        let full = self.full.wanted.or(self.full.running).filter(|_| down || self.full.partial > 0);
+        Failed { status: self.status, full, paths: paths.collect() }
     }
 
     fn collapse(&mut self, now: Duration, limit: usize) -> Option<Collapsed> {

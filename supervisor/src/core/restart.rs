@@ -199,6 +199,7 @@ fn ready(now: Duration, since: Duration, pace: Pace) -> State {
     let patience = match pace {
         Pace::Idle => IDLE,
         Pace::Busy => BUSY,
+        Pace::Until(most) => most,
     };
     State::Ready { since, deadline: now.saturating_add(patience) }
 }

@@ -12,7 +12,9 @@ fn pace(outcome: Outcome) -> (Duration, Duration) {
         Outcome::Unreachable | Outcome::TimedOut => (500, 10_000),
         Outcome::Broken => (500, 30_000),
         // Somebody has to change something first.
-        Outcome::Refused | Outcome::Misconfigured | Outcome::NoSpace => (2_000, 60_000),
+        Outcome::Refused | Outcome::UnknownHost | Outcome::Misconfigured | Outcome::NoSpace => {
+            (2_000, 60_000)
+        }
         Outcome::Partial => (1_000, 60_000),
         Outcome::RootGone | Outcome::RootEmpty | Outcome::Done => (1_000, 1_000),
     };

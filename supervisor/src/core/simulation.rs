@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use common::event::{Change, Dirt, RootId, TreeId};
-use common::message::{Deletions, Job, Outcome, RootLoss, Work};
+use common::message::{Deletions, Job, Outcome, RootLoss, Verdict, Work};
 use common::path::RelPath;
 use proptest::prelude::*;
 
+use super::backlog::Traffic;
 use super::dispatch::{Dispatcher, Setup};
-use super::{Action, Input, JobEnd, Lane, RemoteId, Role};
+use super::{Action, Input, JobEnd, Lane, PluginId, RemoteId, Role};
 
 const REMOTES: u16 = 3;
 const WORKERS: usize = 2;
@@ -24,6 +25,8 @@ enum Step {
     End(usize, Outcome),
     /// The n-th child dies.
     Die(usize),
+    /// The plugin's delivery ends like this.
+    Plugin(Verdict),
     Lose,
     Find(RootId),
     Pass(u64),
@@ -42,6 +45,8 @@ fn step() -> impl Strategy<Value = Step> {
         6 => ("[abc](/[abc]){0,2}", dirt).prop_map(|(path, dirt)| Step::Change(path, dirt)),
         6 => (0_usize..8, outcome).prop_map(|(n, outcome)| Step::End(n, outcome)),
         1 => (0_usize..8).prop_map(Step::Die),
+        2 => prop_oneof![Just(Verdict::Delivered), Just(Verdict::Refused), Just(Verdict::Unreachable)]
+            .prop_map(Step::Plugin),
         1 => Just(Step::Lose),
         1 => prop_oneof![Just(ROOT), Just(OTHER)].prop_map(Step::Find),
         6 => (0_u64..2000).prop_map(Step::Pass),
@@ -58,16 +63,22 @@ struct World {
     owed: Vec<BTreeSet<RelPath>>,
     /// Paths that changed while their job was in flight.
     late: Vec<BTreeSet<RelPath>>,
+    /// Paths that changed and that the plugin was not told of since.
+    untold: BTreeSet<RelPath>,
+    delivery: Option<usize>,
     drained: bool,
 }
 
 impl World {
     fn new() -> World {
-        let labels = (0..REMOTES).map(|n| n.to_string()).collect();
+        let labels = (0..REMOTES).map(|n| (n.to_string(), Traffic::OneWay)).collect();
         let core = Dispatcher::new(Setup {
             trees: vec![("/t".to_owned(), labels)],
             full_sync: false,
             mirror: true,
+            plugins: vec![("plugin".to_owned(), Duration::from_secs(1))],
+            crontab: None,
+            sweep: Duration::from_secs(60),
             workers: WORKERS,
             max_syncers: 4,
             seed: 7,
@@ -80,6 +91,8 @@ impl World {
             alive: BTreeSet::new(),
             owed: empty(),
             late: empty(),
+            untold: BTreeSet::new(),
+            delivery: None,
             drained: false,
         };
         let mut out = vec![];
@@ -114,6 +127,13 @@ impl World {
                 }
                 Action::Kill(role) => inputs.extend(self.dies(role)),
                 Action::Send(role, job) => self.begin(role, job),
+                Action::Deliver(_, events) => {
+                    assert!(self.alive.contains(&Role::Plugin(PluginId(0))), "a delivery to a dead plugin");
+                    assert!(self.delivery.replace(events.len()).is_none(), "two deliveries at once");
+                    for (_, settled) in events {
+                        self.untold.remove(&settled.path);
+                    }
+                }
                 Action::Log(..) => {}
                 Action::Drained => self.drained = true,
             }
@@ -139,6 +159,9 @@ impl World {
     }
 
     fn dies(&mut self, role: Role) -> Option<Input> {
+        if matches!(role, Role::Plugin(_)) {
+            self.delivery = None;
+        }
         self.jobs.remove(&role);
         self.alive.remove(&role).then(|| Input::Exited(role, "test".to_owned()))
     }
@@ -163,6 +186,12 @@ impl World {
         self.tell(Input::Done(role, JobEnd { outcome, status: 0, tail: String::new() }));
     }
 
+    fn tell_plugin(&mut self, verdict: Verdict) {
+        if let Some(events) = self.delivery.take() {
+            self.tell(Input::Told(PluginId(0), vec![verdict; events], String::new()));
+        }
+    }
+
     fn take(&mut self, step: Step) {
         self.now += Duration::from_millis(1);
         match step {
@@ -172,6 +201,7 @@ impl World {
                     self.owed[n].insert(path.clone());
                     self.late[n].insert(path.clone());
                 }
+                self.untold.insert(path.clone());
                 self.tell(Input::Changes(TreeId(0), vec![Change { path, dirt, mask: 0 }]));
             }
             Step::End(n, outcome) => {
@@ -185,6 +215,7 @@ impl World {
                     self.tell(exited);
                 }
             }
+            Step::Plugin(verdict) => self.tell_plugin(verdict),
             Step::Lose => self.tell(Input::RootLost(TreeId(0), RootLoss::Missing)),
             Step::Find(root) => self.tell(Input::Watching(TreeId(0), root, 1)),
             Step::Pass(millis) => {
@@ -202,7 +233,10 @@ impl World {
             if let Some(role) = self.jobs.keys().next().copied() {
                 self.now += Duration::from_millis(5);
                 self.end(role, Outcome::Done);
-            } else if self.core.remotes().iter().all(super::remote::Remote::is_done) {
+            } else if self.delivery.is_some() {
+                self.now += Duration::from_millis(5);
+                self.tell_plugin(Verdict::Delivered);
+            } else if self.core.remotes().iter().all(super::remote::Remote::is_done) && self.core.all_told() {
                 return;
             } else {
                 let deadline = self.core.deadline(self.now).expect("work is left and nothing will happen");
@@ -232,6 +266,7 @@ proptest! {
         for n in 0..usize::from(REMOTES) {
             prop_assert!(world.owed[n].is_empty(), "remote {n} is owed {:?}", world.owed[n]);
         }
+        prop_assert!(world.untold.is_empty(), "the plugin was not told {:?}", world.untold);
         world.tell(Input::Drain);
         world.now += Duration::from_secs(1);
         world.tell(Input::Tick);
@@ -242,11 +277,14 @@ proptest! {
 /// One stuck transfer does not keep the others waiting, even with a single worker.
 #[test]
 fn a_stuck_remote_delays_nobody_for_long() {
-    let labels = vec!["bad".to_owned(), "good".to_owned()];
+    let labels = vec![("bad".to_owned(), Traffic::OneWay), ("good".to_owned(), Traffic::OneWay)];
     let mut core = Dispatcher::new(Setup {
         trees: vec![("/t".to_owned(), labels)],
         full_sync: false,
         mirror: false,
+        plugins: vec![],
+        crontab: None,
+        sweep: Duration::from_secs(60),
         workers: 1,
         max_syncers: 4,
         seed: 1,

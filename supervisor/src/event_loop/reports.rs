@@ -3,11 +3,11 @@
 
 use common::event::TreeId;
 use common::log::Shown;
-use common::message::{MAX_TAIL, SyncerReport, WatcherReport};
+use common::message::{MAX_TAIL, PluginReport, SyncerReport, WatcherReport};
 use log::{Level, log};
 
 use super::EventLoop;
-use crate::core::{Input, JobEnd, Pace, Role};
+use crate::core::{Input, JobEnd, Pace, PluginId, Role};
 
 /// Most reports that end in the log, of one child in a second: the watcher's own bound of
 /// rescans at once, for each of several trees.
@@ -70,11 +70,14 @@ impl EventLoop {
     pub(super) fn syncer_says(&mut self, pid: i32, role: Role, report: SyncerReport) -> Result<(), String> {
         match report {
             SyncerReport::Ready => return self.ready(pid, role),
-            SyncerReport::Beat => {
+            SyncerReport::Beat { stalled } => {
                 self.expect_ready(pid)?;
                 let working = self.children.get(&pid).is_some_and(|child| child.ticket.is_some());
-                let pace = if working { Pace::Busy } else { Pace::Idle };
-                self.tell(Input::Alive(role, pace));
+                self.tell(match (working, stalled) {
+                    (true, true) => Input::Stalled(role),
+                    (true, false) => Input::Alive(role, Pace::Busy),
+                    (false, _) => Input::Alive(role, Pace::Idle),
+                });
             }
             SyncerReport::Done { ticket, outcome, status, mut tail } => {
                 self.expect_ready(pid)?;
@@ -83,9 +86,34 @@ impl EventLoop {
                     return Err("done with a job that it was not given".to_owned());
                 }
                 child.ticket = None;
-                tail.retain(|ch| ch == '\n' || !ch.is_control());
-                tail.truncate(tail.floor_char_boundary(MAX_TAIL));
+                clean(&mut tail);
                 self.tell(Input::Done(role, JobEnd { outcome, status, tail }));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn plugin_says(&mut self, pid: i32, id: PluginId, report: PluginReport) -> Result<(), String> {
+        let role = Role::Plugin(id);
+        match report {
+            PluginReport::Ready => return self.ready(pid, role),
+            PluginReport::Beat => {
+                self.expect_ready(pid)?;
+                let working = self.children.get(&pid).is_some_and(|child| child.ticket.is_some());
+                // While it delivers only the end of that counts.
+                if !working {
+                    self.tell(Input::Alive(role, Pace::Idle));
+                }
+            }
+            PluginReport::Done { ticket, verdicts, mut note } => {
+                self.expect_ready(pid)?;
+                let child = self.children.get_mut(&pid).ok_or("a child that does not exist")?;
+                if child.ticket != Some(ticket) || verdicts.len() > child.events {
+                    return Err("done with a delivery that it was not given".to_owned());
+                }
+                child.ticket = None;
+                clean(&mut note);
+                self.tell(Input::Told(id, verdicts, note));
             }
         }
         Ok(())
@@ -107,4 +135,10 @@ impl EventLoop {
         let ready = self.children.get(&pid).is_some_and(|child| child.ready);
         if ready { Ok(()) } else { Err("a report before it was ready".to_owned()) }
     }
+}
+
+/// A child's words: bounded, and without what would forge a line.
+fn clean(words: &mut String) {
+    words.retain(|ch| ch == '\n' || !ch.is_control());
+    words.truncate(words.floor_char_boundary(MAX_TAIL));
 }

@@ -154,7 +154,7 @@ fn syncer(how: &str, channel: &str) -> io::Result<()> {
         }
         "beats" => {
             for _ in 0..1_000_000 {
-                hostile.say(&SyncerReport::Beat)?;
+                hostile.say(&SyncerReport::Beat { stalled: false })?;
             }
         }
         "lines" => flood(b"a line\n")?,
@@ -166,7 +166,7 @@ fn syncer(how: &str, channel: &str) -> io::Result<()> {
             return Ok(());
         }
         "deaf-beating" => loop {
-            hostile.say(&SyncerReport::Beat)?;
+            hostile.say(&SyncerReport::Beat { stalled: false })?;
             thread::park_timeout(Duration::from_millis(500));
         },
         "hang-up" => {

@@ -17,9 +17,11 @@
 
 pub mod churn;
 pub mod daemon;
+pub mod listener;
 pub mod names;
 pub mod processes;
 pub mod random;
+pub mod scene;
 pub mod setup;
 pub mod supervisor;
 
@@ -34,6 +36,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 pub use daemon::{Daemon, LOCALHOST};
+pub use listener::{Listener, Manner};
 pub use setup::Setup;
 pub use supervisor::Supervisor;
 
@@ -176,6 +179,11 @@ impl Mirror {
     /// Starts the supervisor without waiting for anything.
     pub fn launch(&mut self) {
         self.supervisor = Some(Supervisor::start(self));
+    }
+
+    /// Takes over a supervisor that was started otherwise.
+    pub fn adopt(&mut self, supervisor: Supervisor) {
+        self.supervisor = Some(supervisor);
     }
 
     /// The running supervisor.

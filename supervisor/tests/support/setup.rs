@@ -33,6 +33,8 @@ pub struct Setup {
     pub program: PathBuf,
     /// A test of hostile roles: violations in the log are what it wants.
     pub expects_violations: bool,
+    /// Pieces of the config and what they become; there `@DIR@` is the mirror's directory.
+    edits: Vec<(&'static str, String)>,
     switches: Vec<(&'static str, bool)>,
     filter: Vec<&'static str>,
 }
@@ -47,6 +49,7 @@ impl Setup {
             flags: Vec::new(),
             program: env!("CARGO_BIN_EXE_sersync-supervisor").into(),
             expects_violations: false,
+            edits: Vec::new(),
             switches: SWITCHES.to_vec(),
             filter: Vec::new(),
         }
@@ -108,8 +111,29 @@ impl Setup {
         self
     }
 
+    /// A piece of the config becomes something else; there `@DIR@` is the mirror's directory.
+    pub fn edit(mut self, from: &'static str, to: impl Into<String>) -> Setup {
+        self.edits.push((from, to.into()));
+        self
+    }
+
+    /// Switches a plugin on; its block stands below `<head>`.
+    pub fn plugin(self, name: &str, block: &str) -> Setup {
+        self.edit("</sersync>", format!("<plugin start=\"true\" name=\"{name}\"/></sersync>"))
+            .edit("</head>", format!("{block}</head>"))
+    }
+
     /// The config file for these sources.
     pub fn xml(&self, sources: &[PathBuf], port: u16) -> String {
+        let directory = sources[0].parent().unwrap().display().to_string();
+        let plain = self.plain_xml(sources, port);
+        self.edits.iter().fold(plain, |xml, (from, to)| {
+            assert!(xml.contains(from), "{from:?} is not in the config");
+            xml.replace(from, &to.replace("@DIR@", &directory))
+        })
+    }
+
+    fn plain_xml(&self, sources: &[PathBuf], port: u16) -> String {
         let switches = self.switches.iter().map(|(name, on)| format!("<{name} start=\"{on}\"/>\n"));
         let excludes =
             self.filter.iter().map(|text| format!("<exclude expression=\"{}\"/>\n", escaped(text)));

@@ -1,7 +1,7 @@
 //! The supervisor under test, as a process.
 
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -30,6 +30,11 @@ impl Supervisor {
             .spawn()
             .unwrap();
         Supervisor { log, process, ended: None }
+    }
+
+    /// One that was started otherwise, and writes its log into this file.
+    pub fn of(process: Child, log: &Path) -> Supervisor {
+        Supervisor { log: log.to_owned(), process, ended: None }
     }
 
     /// Its pid.

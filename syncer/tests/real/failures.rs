@@ -59,8 +59,8 @@ fn a_remote_that_says_nothing() {
     let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let mut mirror = Mirror::start();
     mirror.write("a");
-    mirror.slice.rsync.port = Some(silent.local_addr().unwrap().port());
-    mirror.slice.rsync.timeout = Some(1);
+    mirror.slice.remote.rsync.port = Some(silent.local_addr().unwrap().port());
+    mirror.slice.remote.rsync.timeout = Some(1);
     let start = Instant::now();
     let end = mirror.run(batch(&[("a", Touched)]));
     assert_eq!((end.outcome, end.status), (Outcome::Unreachable, 30), "{end:?}");
@@ -71,7 +71,7 @@ fn a_remote_that_says_nothing() {
 fn a_closed_port() {
     let mut mirror = Mirror::start();
     let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
-    mirror.slice.rsync.port = Some(port);
+    mirror.slice.remote.rsync.port = Some(port);
     let end = mirror.run(batch(&[("a", Touched), ("b", Deep)]));
     assert_eq!((end.outcome, end.status), (Outcome::Unreachable, 10), "{end:?}");
     assert!(end.tail.contains("Connection refused"), "{}", end.tail);
@@ -98,7 +98,7 @@ fn passwords() {
         fs::write(file, text).unwrap();
         fs::set_permissions(file, fs::Permissions::from_mode(0o600)).unwrap();
     }
-    mirror.slice.rsync.auth =
+    mirror.slice.remote.rsync.auth =
         Some(Auth { user: Some("bob".into()), password_file: Some(password.clone().into()) });
     let expect = |outcome| {
         let end = mirror.run(batch(&[("a", Touched)]));
@@ -111,14 +111,6 @@ fn passwords() {
     expect(Outcome::Misconfigured);
     fs::remove_file(&password).unwrap();
     expect(Outcome::Misconfigured);
-}
-
-#[test]
-fn a_remote_that_refuses_deletions() {
-    let mirror = Mirror::start_with("refuse options = delete");
-    mirror.write("a");
-    let end = mirror.run(batch(&[("a", Touched)]));
-    assert_eq!((end.outcome, end.status), (Outcome::Misconfigured, 4), "{end:?}");
 }
 
 #[test]
@@ -138,7 +130,7 @@ fn a_full_remote() {
 fn parameters_and_programs_that_do_not_work() {
     let mut mirror = Mirror::start();
     mirror.write("a");
-    mirror.slice.rsync.params = vec!["--no-such-thing".into()];
+    mirror.slice.remote.rsync.params = vec!["--no-such-thing".into()];
     let end = mirror.run(batch(&[("a", Touched)]));
     assert_eq!((end.outcome, end.status), (Outcome::Misconfigured, 1), "{end:?}");
     mirror.slice.rsync_program = "/nonexistent/rsync".into();
@@ -152,7 +144,7 @@ fn an_rsync_that_was_stopped() {
     let mut mirror = Mirror::start();
     mirror.write("a");
     mirror.slice.rsync_program = "/bin/sh".into();
-    mirror.slice.rsync.params = ["-c", "kill -STOP $$"].map(OsString::from).into();
+    mirror.slice.remote.rsync.params = ["-c", "kill -STOP $$"].map(OsString::from).into();
     let end = mirror.run(batch(&[("a", Touched), ("b", Deep)]));
     assert_eq!((end.outcome, end.status), (Outcome::Broken, -9), "{end:?}");
 }

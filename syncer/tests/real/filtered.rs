@@ -200,7 +200,7 @@ fn every_wordiness_of_rsync() {
         ["-rlptq", "-artz --quiet", "-avvP --stats", "-a --info=progress2 --delete-after", "-a --info=all3"]
     {
         let mut mirror = filtered(&FILTER);
-        mirror.slice.rsync.params = params.split(' ').map(Into::into).collect();
+        mirror.slice.remote.rsync.params = params.split(' ').map(Into::into).collect();
         fill(&mirror);
         assert_eq!(mirror.run(Work::Full).outcome, Outcome::Done, "{params}");
         let names = mirror.replica_names();

@@ -8,6 +8,10 @@ mod filtered;
 #[cfg(test)]
 mod mirror;
 #[cfg(test)]
+mod old;
+#[cfg(test)]
 mod reconcile;
+#[cfg(test)]
+mod ssh;
 #[cfg(test)]
 mod warm;

@@ -84,7 +84,7 @@ impl Mirror {
     /// Runs a job on the root of that identity.
     pub(crate) fn run_on(&self, root: RootId, work: Work) -> JobEnd {
         let mut worker = Worker::new(self.slice.clone()).unwrap();
-        worker.run(&Job { root, deletions: self.deletions, work }, &mut || {})
+        worker.run(&Job { root, deletions: self.deletions, work }, &mut |_| {})
     }
 
     /// Runs a batch, which must be done.
@@ -154,6 +154,14 @@ pub(crate) fn tree(root: &Path) -> BTreeMap<OsString, String> {
     found
 }
 
+/// Makes a script. It is written by a child: were the file open for writing here, a parallel fork
+/// could hold on to it.
+pub(crate) fn write_program(file: &Path, script: &str) {
+    let mut command = Command::new("/bin/bash");
+    command.args(["-c", "printf '%s' \"$1\" > \"$0\" && chmod 755 \"$0\""]).arg(file).arg(script);
+    assert!(command.status().unwrap().success());
+}
+
 /// Waits until `condition` holds, or fails.
 pub(crate) fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(20);
@@ -173,28 +181,30 @@ fn write(path: &Path) {
 }
 
 fn slice(source: &Path, port: u16) -> SyncSlice {
+    let rsync = RsyncOptions {
+        params: vec!["-artz".into()],
+        auth: None,
+        port: Some(port),
+        timeout: Some(20),
+        bwlimit: None,
+        ssh: None,
+    };
     SyncSlice {
         root: source.into(),
-        remote: Remote { host: "127.0.0.1".into(), module: "m".into() },
-        rsync: RsyncOptions {
-            params: vec!["-artz".into()],
-            auth: None,
-            port: Some(port),
-            timeout: Some(20),
-            ssh: false,
-            program: None,
-        },
+        remote: Remote { host: "127.0.0.1".into(), module: "m".into(), rsync },
         rsync_program: "/usr/bin/rsync".into(),
-        ssh_program: None,
+        ssh: None,
         delete: true,
         filter: vec![],
         excludes: vec![],
         warm: false,
         debug: false,
         confinement: Confinement {
-            uid: None,
+            identity: None,
+            passwd: None,
             read_all: false,
             max_files: 64,
+            max_file_bytes: Some(0),
             max_processes: 8,
             supervisor: 1,
         },

@@ -51,7 +51,7 @@ fn parameters_that_are_no_archive() {
         "-a --no-implied-dirs --no-force --no-from0",
     ] {
         let mut mirror = Mirror::start();
-        mirror.slice.rsync.params = params.split(' ').map(Into::into).collect();
+        mirror.slice.remote.rsync.params = params.split(' ').map(Into::into).collect();
         mirror.write("d/a");
         mirror.write("d/keep");
         mirror.write_there("d/extra");
@@ -185,41 +185,10 @@ fn removed_directory_that_comes_back_while_rsync_starts() {
         mirror.remove("d");
         mirror.slice.rsync_program = "/bin/sh".into();
         let script = "mkdir -p d; echo x > d/new; exec rsync \"$0\" \"$@\"";
-        mirror.slice.rsync.params = ["-c", script, "-artz"].map(Into::into).into();
+        mirror.slice.remote.rsync.params = ["-c", script, "-artz"].map(Into::into).into();
         mirror.batch(listed);
         assert_eq!(mirror.replica_names(), ["d/", "d/new", "keep"]);
     }
-}
-
-#[test]
-fn over_ssh() {
-    let mut mirror = Mirror::start();
-    // In place of ssh: drops its own arguments and runs the rest here.
-    let stub = mirror.directory.path().join("my ssh");
-    let script = "#!/bin/sh\n[ \"$1 $2\" = \"-o BatchMode=yes\" ] || exit 255\nwhile [ \"$1\" != rsync ]; do shift; done\nexec \"$@\"\n";
-    // Written by a child: were the file open for writing here, a parallel fork could hold on to it.
-    let written = std::process::Command::new("/bin/sh")
-        .args(["-c", "printf '%s' \"$1\" > \"$0\" && chmod 755 \"$0\""])
-        .arg(&stub)
-        .arg(script)
-        .status();
-    assert!(written.unwrap().success());
-    mirror.slice.rsync.ssh = true;
-    mirror.slice.ssh_program = Some(stub.into());
-    mirror.slice.remote.module = mirror.replica.clone().into();
-    mirror.write_there("d/extra");
-    mirror.write_there("gone");
-    mirror.write("d/a");
-    mirror.write("#b");
-    mirror.equal_after(&[("d", Deep), ("gone", Removed), ("#b", Touched)]);
-    mirror.slice.filter = crate::mirror::expressions(&["kept"]);
-    mirror.write_there("kept");
-    mirror.write_there("extra");
-    assert_eq!(mirror.run(Work::Full).outcome, Outcome::Done);
-    assert_eq!(mirror.replica_names(), ["#b", "d/", "d/a", "kept"]);
-    mirror.slice.ssh_program = Some("/bin/false".into());
-    let end = mirror.run(batch(&[("#b", Touched)]));
-    assert_eq!(end.outcome, Outcome::Unreachable, "{end:?}");
 }
 
 #[test]
@@ -272,7 +241,7 @@ fn delete_off_or_held_keeps_everything() {
         let mut mirror = Mirror::with(&["a", "d/b", "e/c"]);
         mirror.write_there("extra");
         let before = mirror.replica_names();
-        mirror.slice.rsync.params.push("--delete".into());
+        mirror.slice.remote.rsync.params.push("--delete".into());
         if held {
             mirror.deletions = Deletions::Held;
         } else {
@@ -348,7 +317,7 @@ fn an_older_file_arrives_too() {
 #[test]
 fn update_keeps_what_is_newer_there() {
     let mut mirror = Mirror::with(&["a"]);
-    mirror.slice.rsync.params = vec!["-artuz".into()];
+    mirror.slice.remote.rsync.params = vec!["-artuz".into()];
     let old = SystemTime::now() - Duration::from_hours(1);
     fs::write(mirror.source.join("a"), "older").unwrap();
     fs::File::options().write(true).open(mirror.source.join("a")).unwrap().set_modified(old).unwrap();

@@ -32,7 +32,7 @@ impl Warmed {
         let meta = fs::metadata(&self.mirror.source).unwrap();
         let root = RootId::from(&meta);
         let job = Job { root, deletions, work: batch(&[(path, Dirt::Touched)]) };
-        let end = self.worker.run(&job, &mut || {});
+        let end = self.worker.run(&job, &mut |_| {});
         self.worker.warm_up(&job, &end);
         end.outcome
     }

@@ -68,7 +68,9 @@ impl Bench {
             follow_links: true,
             debug: false,
             confinement: Confinement {
-                uid: None,
+                identity: None,
+                passwd: None,
+                max_file_bytes: Some(0),
                 read_all: false,
                 max_files: 0,
                 max_processes: 0,

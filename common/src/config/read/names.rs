@@ -37,6 +37,20 @@ const fn with(parent: Known, children: &'static [Known]) -> Known {
 }
 
 const START: &[&str] = &["start"];
+/// Where to, and what counts otherwise than `<rsync>` says.
+const REMOTE: &[&str] = &[
+    "ip",
+    "name",
+    "port",
+    "user",
+    "passwordfile",
+    "params",
+    "ssh",
+    "identity",
+    "knownhosts",
+    "bwlimit",
+    "timeout",
+];
 
 /// The root element with all that it may hold.
 pub(crate) static HEAD: Known = with(
@@ -63,7 +77,7 @@ pub(crate) static HEAD: Known = with(
         with(
             once("sersync", &[]),
             &[
-                with(many("localpath", &["watch"]), &[many("remote", &["ip", "name"])]),
+                with(many("localpath", &["watch"]), &[many("remote", REMOTE)]),
                 with(
                     once("rsync", &["program"]),
                     &[
@@ -71,7 +85,7 @@ pub(crate) static HEAD: Known = with(
                         once("auth", &["start", "users", "passwordfile"]),
                         once("userDefinedPort", &["start", "port"]),
                         once("timeout", &["start", "time"]),
-                        once("ssh", START),
+                        once("ssh", &["start", "identity", "knownhosts"]),
                     ],
                 ),
                 once("failLog", &["path", "timeToExecute"]),
@@ -83,14 +97,14 @@ pub(crate) static HEAD: Known = with(
             ],
         ),
         with(
-            many("plugin", &["name"]),
+            many("plugin", &["name", "user", "batch", "format", "timeout", "allowShell"]),
             &[
                 once("param", &["prefix", "suffix", "ignoreError"]),
                 with(once("filter", START), &[many("include", &["expression"])]),
                 with(
                     once("localpath", &["watch"]),
                     &[
-                        once("deshost", &["ip", "port", "url"]),
+                        once("deshost", &["ip", "port", "url", "ca"]),
                         once("cdninfo", &["domainname", "port", "username", "passwd"]),
                         once("sendurl", &["base"]),
                         once("regexurl", &["regex", "match"]),
@@ -99,6 +113,7 @@ pub(crate) static HEAD: Known = with(
             ],
         ),
         once("privileges", &["firstUid"]),
+        once("sandbox", START),
         once("warm", START),
     ],
 );
@@ -209,8 +224,25 @@ mod tests {
             assert!(docs.contains(&row), "docs/configuration.md has no row {row}");
             let element = path.rsplit('/').next().unwrap();
             assert!(default.contains(&format!("<{element}")), "confxml.xml does not show <{element}>");
-            assert!(default.contains(&format!("{attribute}=\"")), "confxml.xml does not show {attribute}=");
+            assert!(default.contains(&format!(" {attribute}=\"")), "confxml.xml does not show {attribute}=");
         });
+    }
+
+    /// A reader who comes with an old file, or finds a new name in ours, finds it there.
+    #[test]
+    fn every_name_is_in_the_migration_guide() {
+        let guide = project_file("docs/migrating-from-sersync.md");
+        let line_with =
+            |parts: &[String]| guide.lines().any(|line| parts.iter().all(|part| line.contains(part)));
+        visit(&HEAD, "", &mut |path, attribute| {
+            let element = path.rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or("head");
+            let parts = [format!("`<{element}>`"), format!("`{attribute}`")];
+            assert!(line_with(&parts), "docs/migrating-from-sersync.md has no line with {parts:?}");
+        });
+        for flag in ["-h", "-d", "-r", "-o", "-n", "-m"] {
+            let row = format!("| `{flag}");
+            assert!(guide.contains(&row), "docs/migrating-from-sersync.md has no row {row}");
+        }
     }
 
     #[test]

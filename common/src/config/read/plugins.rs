@@ -1,65 +1,142 @@
 //! `<plugin>`: the switch in `<sersync>`, and the blocks below `<head>`.
 //!
-//! What is wrong with the block of the plugin that is on is an error. What is wrong with the
+//! What is wrong with the block of a plugin that is on is an error. What is wrong with the
 //! others is a warning, and they are left out.
 
-use regex::bytes::RegexBuilder;
+mod kinds;
 
 use super::super::diagnostic::{Severity, quote};
-use super::super::xml::{Attribute, Element};
-use super::super::{
-    CommandPlugin, FilterExpression, HttpPlugin, PluginBlock, PluginName, RefreshCdnPlugin, SocketPlugin,
-};
+use super::super::xml::{Attribute, Element, Span};
+use super::super::{Call, Format, Plugin, PluginKind, PluginName};
 use super::names::closest;
-use super::values::{Reader, bad_expression};
+use super::trees::normal;
+use super::values::Reader;
 
-const WATCH: &str = "<localpath watch=\"/directory\">";
 const NAMES: &str = "the plugins are refreshCDN, socket, http and command";
-/// Memory that a compiled expression may take, in bytes.
-const SIZE_LIMIT: usize = 1 << 20;
+const SWITCH: &str = "<plugin start=\"true\" name=\"socket\"/>";
+/// Seconds that one call may take when nothing is said.
+const DEFAULT_TIMEOUT: u32 = 60;
+const MAX_TIMEOUT: u32 = 3600;
+/// Longest account name, in bytes: that of useradd.
+const MAX_ACCOUNT: usize = 32;
 
 impl Reader {
-    /// The plugin that is on, and every block that could be used.
+    /// The plugins that are on and fit to run, and every block that could be used.
     pub(super) fn plugins(
         &mut self,
         head: &Element,
         sersync: Option<&Element>,
-    ) -> (Option<PluginName>, Vec<PluginBlock>) {
+    ) -> (Vec<PluginName>, Vec<Plugin>) {
         let switch = sersync.and_then(|sersync| sersync.child("plugin"));
-        let on =
-            switch.filter(|switch| self.is_on(Some(switch))).and_then(|switch| self.chosen(head, switch));
-        let mut seen = Vec::new();
-        let mut blocks = Vec::new();
-        for block in head.children("plugin") {
-            let Some(name) = self.block_name(block) else { continue };
-            if seen.contains(&name) {
-                let message = format!("another block of the plugin `{}`; it is ignored", name.as_str());
-                self.warning(&block.span, message, "only the first one counts");
-                continue;
+        let chosen = match switch.filter(|switch| self.is_on(Some(switch))) {
+            Some(switch) => self.chosen(head, switch),
+            None => Vec::new(),
+        };
+        let mut fit = Vec::new();
+        let mut plugins = Vec::new();
+        for (name, block) in self.blocks(head) {
+            let is_on = chosen.contains(&name);
+            self.severity = if is_on { Severity::Error } else { Severity::Warning };
+            let Some(plugin) = self.block(name, block) else { continue };
+            self.severity = Severity::Warning;
+            if is_on && self.is_fit(&plugin, block) {
+                self.compare_watch(block, sersync);
+                fit.push(name);
             }
-            seen.push(name);
-            self.severity = if on == Some(name) { Severity::Error } else { Severity::Warning };
-            blocks.extend(self.block(name, block));
+            plugins.push(plugin);
         }
         self.severity = Severity::Error;
-        (on, blocks)
+        (chosen.into_iter().filter(|name| fit.contains(name)).collect(), plugins)
     }
 
-    fn chosen(&mut self, head: &Element, switch: &Element) -> Option<PluginName> {
-        let name =
-            self.required(Some(switch), "name", &switch.span, "<plugin start=\"true\" name=\"socket\"/>")?;
-        let Some(plugin) = PluginName::from_name(&name.value) else {
-            self.error(&name.span, format!("there is no plugin `{}`", quote(&name.value)), NAMES);
+    /// The plugin `name` alone, which must be there and be fit to run.
+    pub(super) fn only_plugin(&mut self, head: &Element, name: PluginName) -> Option<Plugin> {
+        self.severity = Severity::Error;
+        let Some(block) = first_block(head, name) else {
+            let message = format!("there is no block for the plugin `{}`", name.as_str());
+            self.error(&head.span, message, &block_example(name));
             return None;
         };
-        let is_block =
-            |block: &Element| block.attribute("name").is_some_and(|it| it.value == plugin.as_str());
-        if !head.children("plugin").any(is_block) {
-            let message = format!("the plugin `{}` is on, but there is no block for it", plugin.as_str());
-            let help = format!("write <plugin name=\"{}\"> below <head>", plugin.as_str());
-            self.error(&name.span, message, &help);
+        let plugin = self.block(name, block)?;
+        self.is_fit(&plugin, block).then_some(plugin)
+    }
+
+    /// Whether the plugin would not execute what was uploaded. Otherwise that is reported.
+    fn is_fit(&mut self, plugin: &Plugin, block: &Element) -> bool {
+        let PluginKind::Command(command) = &plugin.kind else { return true };
+        if !command.runs_what_changed() {
+            return true;
         }
-        Some(plugin)
+        let prefix = block.child("param").and_then(|param| param.attribute("prefix"));
+        let place = prefix.map_or_else(|| block.span.clone(), Attribute::place);
+        let message =
+            format!("`{}` would execute each changed file", quote(&shell_words::join(&command.prefix)));
+        let advice = "name a program that takes the path as its argument, or set allowShell=\"true\"";
+        let help = match self.severity {
+            Severity::Error => advice.to_owned(),
+            Severity::Warning => format!("{advice}; the plugin stays off, mirroring goes on"),
+        };
+        self.problem(&place, message, &help);
+        false
+    }
+
+    /// A plugin brings its own root, and that is easily overlooked.
+    fn compare_watch(&mut self, block: &Element, sersync: Option<&Element>) {
+        let watch = block.child("localpath").and_then(|localpath| localpath.attribute("watch"));
+        let Some(watch) = watch else { return };
+        let roots = self.roots(sersync);
+        if !roots.is_empty() && !roots.contains(&normal(&self.os(watch))) {
+            let message =
+                "the plugin's watch takes the place of the first <localpath watch> (as in sersync 2.5.4)";
+            self.warning(&watch.span, message, "write the same directory in both");
+        }
+    }
+
+    /// The plugins that the switch in `<sersync>` names, in order, each once.
+    fn chosen(&mut self, head: &Element, switch: &Element) -> Vec<PluginName> {
+        let Some(attribute) = self.required(Some(switch), "name", &switch.span, SWITCH) else {
+            return Vec::new();
+        };
+        let words = attribute.value.split(|c: char| c.is_whitespace() || c == ',');
+        let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
+        if words.is_empty() {
+            self.error(&attribute.place(), "`name` names no plugin", NAMES);
+        }
+        let mut chosen = Vec::new();
+        for word in words {
+            match self.choice(head, word, &attribute.place_of(word)) {
+                Some(name) if !chosen.contains(&name) => chosen.push(name),
+                Some(_) | None => {}
+            }
+        }
+        chosen
+    }
+
+    fn choice(&mut self, head: &Element, word: &str, place: &Span) -> Option<PluginName> {
+        let Some(name) = PluginName::from_name(word) else {
+            self.error(place, format!("there is no plugin `{}`", quote(word)), NAMES);
+            return None;
+        };
+        if first_block(head, name).is_none() {
+            let message = format!("the plugin `{}` is on, but there is no block for it", name.as_str());
+            self.error(place, message, &block_example(name));
+        }
+        Some(name)
+    }
+
+    /// The first block of each plugin; those that nobody can mean are reported.
+    fn blocks<'a>(&mut self, head: &'a Element) -> Vec<(PluginName, &'a Element)> {
+        let mut blocks: Vec<(PluginName, &Element)> = Vec::new();
+        for block in head.children("plugin") {
+            let Some(name) = self.block_name(block) else { continue };
+            if blocks.iter().any(|(earlier, _)| *earlier == name) {
+                let message = format!("another block of the plugin `{}`; it is ignored", name.as_str());
+                self.warning(&block.span, message, "only the first one counts");
+            } else {
+                blocks.push((name, block));
+            }
+        }
+        blocks
     }
 
     fn block_name(&mut self, block: &Element) -> Option<PluginName> {
@@ -77,123 +154,79 @@ impl Reader {
         name
     }
 
-    fn block(&mut self, name: PluginName, block: &Element) -> Option<PluginBlock> {
-        match name {
-            PluginName::Command => self.command(block).map(PluginBlock::Command),
-            PluginName::Socket => self.socket(block).map(PluginBlock::Socket),
-            PluginName::Http => self.http(block).map(PluginBlock::Http),
-            PluginName::RefreshCdn => self.refresh_cdn(block).map(PluginBlock::RefreshCdn),
-        }
-    }
-
-    fn command(&mut self, block: &Element) -> Option<CommandPlugin> {
-        let param = block.child("param");
-        let example = "<param prefix=\"/program\" suffix=\"\" ignoreError=\"true\"/>";
-        let prefix =
-            self.required(param, "prefix", &block.span, example).and_then(|prefix| self.words(prefix));
-        let suffix = match param.and_then(|param| param.attribute("suffix")) {
-            Some(suffix) => self.words(suffix),
-            None => Some(String::new()),
+    fn block(&mut self, name: PluginName, block: &Element) -> Option<Plugin> {
+        let user = block.attribute("user").map(|user| self.account(user).ok_or(())).transpose();
+        let call = self.call(name, block);
+        let kind = match name {
+            PluginName::Command => self.command(block).map(PluginKind::Command),
+            PluginName::Socket => self.socket(block).map(PluginKind::Socket),
+            PluginName::Http => self.http(block).map(PluginKind::Http),
+            PluginName::RefreshCdn => self.refresh_cdn(block).map(PluginKind::RefreshCdn),
         };
-        let ignore_error = self.switch(param, "ignoreError").unwrap_or(false);
-        let filter = block.child("filter");
-        let is_filtered = self.is_on(filter);
-        let mut include = Vec::new();
-        for (bytes, span) in filter
-            .filter(|_| is_filtered)
-            .map(|filter| self.expressions(filter, "include"))
-            .unwrap_or_default()
-        {
-            let expression = FilterExpression(bytes);
-            if let Some(why) = bad_expression(&expression) {
-                self.problem(&span, format!("this is no regular expression: {why}"), REGEX);
-                return None;
-            }
-            include.push(expression);
+        if let Some(shell) = block.attribute("allowShell").filter(|_| name != PluginName::Command) {
+            let message = "`allowShell` counts only for the plugin `command`";
+            self.warning(&shell.name_span, message, "leave it out");
         }
-        Some(CommandPlugin { prefix: prefix?, suffix: suffix?, ignore_error, include })
+        Some(Plugin { user: user.ok()?, call: call?, kind: kind? })
     }
 
-    /// Text that will be split into words like a shell does it.
-    fn words(&mut self, attribute: &Attribute) -> Option<String> {
-        let text = self.text(attribute)?;
-        if shell_words::split(&text).is_err() {
-            let help = "the value is split into words as a shell does it";
-            self.problem(&attribute.span, "a quote is opened and never closed", help);
+    fn call(&mut self, name: PluginName, block: &Element) -> Option<Call> {
+        let batch = self.switch(Some(block), "batch").unwrap_or(false);
+        let format = block.attribute("format");
+        let timeout = block.attribute("timeout");
+        let timeout = timeout.map(|timeout| self.number(timeout, &(1..=MAX_TIMEOUT)).ok_or(())).transpose();
+        if let Some(format) = format.filter(|format| name == PluginName::RefreshCdn && format.value == "json")
+        {
+            self.warning(&format.span, "refreshCDN has only the format of its CDN", "leave `format` out");
+        }
+        let format = match format {
+            Some(format) => self.format(format)?,
+            None => Format::Original,
+        };
+        Some(Call { batch, format, timeout: timeout.ok()?.unwrap_or(DEFAULT_TIMEOUT) })
+    }
+
+    fn format(&mut self, attribute: &Attribute) -> Option<Format> {
+        match attribute.value.as_str() {
+            "text" => Some(Format::Original),
+            "json" => Some(Format::Json),
+            other => {
+                let message = format!("there is no format `{}`", quote(other));
+                self.problem(&attribute.place(), message, "write `text` or `json`");
+                None
+            }
+        }
+    }
+
+    /// The account that a plugin runs under. Whether it exists is looked up at start.
+    fn account(&mut self, attribute: &Attribute) -> Option<String> {
+        let name = &attribute.value;
+        let may_stand = |byte: u8| byte.is_ascii_alphanumeric() || b"._-$".contains(&byte);
+        if name.is_empty()
+            || name.len() > MAX_ACCOUNT
+            || name.starts_with('-')
+            || !name.bytes().all(may_stand)
+        {
+            let message = format!("`{}` is no account name", quote(name));
+            let help = "letters, digits, `.`, `_`, `-` and `$` were expected, at most 32";
+            self.problem(&attribute.place(), message, help);
             return None;
         }
-        Some(text)
-    }
-
-    fn socket(&mut self, block: &Element) -> Option<SocketPlugin> {
-        let localpath = block.child("localpath");
-        let target = localpath.and_then(|localpath| localpath.child("deshost"));
-        let example = "<deshost ip=\"host\" port=\"8009\"/>";
-        let watch = self.required(localpath, "watch", &block.span, WATCH);
-        let host = self.required(target, "ip", &block.span, example).and_then(|host| self.host(host));
-        let port = self.required(target, "port", &block.span, example).and_then(|port| self.port(port));
-        Some(SocketPlugin { watch: self.watch(watch?), host: host?, port: port? })
-    }
-
-    fn http(&mut self, block: &Element) -> Option<HttpPlugin> {
-        let localpath = block.child("localpath");
-        let target = localpath.and_then(|localpath| localpath.child("deshost"));
-        let example = "<deshost url=\"http://host/path\" port=\"80\"/>";
-        let watch = self.required(localpath, "watch", &block.span, WATCH);
-        let url = self.required(target, "url", &block.span, example).and_then(|url| self.text(url));
-        let port = self.required(target, "port", &block.span, example).and_then(|port| self.port(port));
-        Some(HttpPlugin { watch: self.watch(watch?), url: url?, port: port? })
-    }
-
-    fn refresh_cdn(&mut self, block: &Element) -> Option<RefreshCdnPlugin> {
-        let localpath = block.child("localpath");
-        let child = |name| localpath.and_then(|localpath| localpath.child(name));
-        let info = child("cdninfo");
-        let example = "<cdninfo domainname=\"host\" port=\"80\" username=\"…\" passwd=\"…\"/>";
-        let base_example = "<sendurl base=\"http://host/path\"/>";
-        let span = &block.span;
-        let watch = self.required(localpath, "watch", span, WATCH);
-        let domain = self.required(info, "domainname", span, example).and_then(|domain| self.host(domain));
-        let port = self.required(info, "port", span, example).and_then(|port| self.port(port));
-        let user = self.required(info, "username", span, example).and_then(|user| self.text(user));
-        let password = self.required(info, "passwd", span, example).and_then(|password| self.text(password));
-        let base =
-            self.required(child("sendurl"), "base", span, base_example).and_then(|base| self.text(base));
-        let pattern = match self.switch(child("regexurl"), "regex") {
-            Some(true) => Some(self.url_pattern(block, child("regexurl"))?),
-            Some(false) | None => None,
-        };
-        Some(RefreshCdnPlugin {
-            watch: self.watch(watch?),
-            domain: domain?,
-            port: port?,
-            user: user?,
-            password: password?,
-            base: base?,
-            pattern,
-        })
-    }
-
-    /// An expression that is searched for, and whose first group makes the URL.
-    fn url_pattern(&mut self, block: &Element, regexurl: Option<&Element>) -> Option<FilterExpression> {
-        let example = "<regexurl regex=\"true\" match=\"site([/a-z]*)\"/>";
-        let attribute = self.required(regexurl, "match", &block.span, example)?;
-        let text = self.text(attribute)?;
-        let built = RegexBuilder::new(&text).size_limit(SIZE_LIMIT).dfa_size_limit(SIZE_LIMIT).build();
-        match built {
-            Ok(regex) if regex.captures_len() > 1 => return Some(FilterExpression(text.into_bytes())),
-            Ok(_) => {
-                let message = "the expression has no group; the first group makes the URL";
-                self.problem(&attribute.span, message, &format!("write {example}"));
-            }
-            Err(error) => {
-                let text = error.to_string();
-                let why = text.lines().last().unwrap_or(&text).trim_start_matches("error: ");
-                self.problem(&attribute.span, format!("this is no regular expression: {why}"), REGEX);
-            }
+        if name == "root" || name.bytes().all(|byte| byte == b'0') {
+            let help = "create an account for it, or leave `user` out: then it has a user id of its own";
+            self.problem(&attribute.span, "a plugin does not run as root", help);
+            return None;
         }
-        None
+        Some(name.clone())
     }
+}
+
+fn first_block(head: &Element, name: PluginName) -> Option<&Element> {
+    head.children("plugin").find(|block| block.attribute("name").is_some_and(|it| it.value == name.as_str()))
+}
+
+fn block_example(name: PluginName) -> String {
+    format!("write <plugin name=\"{}\"> below <head>", name.as_str())
 }
 
 /// What people from Perl miss.

@@ -1,13 +1,15 @@
-//! `<rsync>`: how the transport is called.
+//! `<rsync>`: how the transport is called, for all remotes that say nothing else.
+//!
+//! What is said here and what a `<remote>` says of its own (`remote.rs`) is read alike.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
-use super::super::diagnostic::Severity;
+use super::super::diagnostic::{Severity, quote};
 use super::super::params::{self, Deletions};
 use super::super::xml::{Attribute, Element, Span};
-use super::super::{Auth, RsyncOptions};
+use super::super::{Auth, Ssh};
 use super::values::Reader;
 
 /// What the original's file says.
@@ -16,29 +18,84 @@ const DEFAULT_PORT: u16 = 874;
 const DEFAULT_TIMEOUT: u32 = 100;
 const MAX_TIMEOUT: u32 = 1_000_000;
 
+/// `<rsync>`, or the defaults where it says nothing.
+#[derive(Debug)]
+pub(super) struct Block {
+    pub(super) params: Vec<OsString>,
+    pub(super) auth: Auth,
+    /// Where the password file is said, for when it cannot be used.
+    pub(super) password_place: Option<Span>,
+    /// `<userDefinedPort>`, when on.
+    pub(super) port: Option<u16>,
+    /// `<timeout>`, when on, in seconds.
+    pub(super) timeout: Option<u32>,
+    pub(super) transport: Transport,
+    /// Keys for the remotes that use ssh, whether all do or not.
+    pub(super) keys: Ssh,
+    pub(super) deletions: Deletions,
+}
+
+/// How a remote is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Transport {
+    /// It has an rsync daemon.
+    Daemon,
+    /// Through ssh.
+    Ssh,
+}
+
 impl Reader {
     /// `<rsync>`, or the defaults where it says nothing.
-    pub(super) fn rsync(&mut self, rsync: Option<&Element>, deletions: Deletions) -> RsyncOptions {
+    pub(super) fn rsync(&mut self, rsync: Option<&Element>, deletions: Deletions) -> Block {
         let child = |name| rsync.and_then(|rsync| rsync.child(name));
         self.severity = Severity::Error;
         let params = match child("commonParams").and_then(|element| element.attribute("params")) {
             Some(attribute) => self.params(attribute, deletions),
             None => vec![OsString::from(DEFAULT_PARAMS)],
         };
-        let auth = child("auth").and_then(|element| self.auth(element));
+        let auth = child("auth").filter(|auth| self.is_on(Some(auth)));
+        let given = |name| auth.and_then(|auth| auth.attribute(name)).filter(|given| !given.value.is_empty());
+        let (user, password_file) = (given("users"), given("passwordfile"));
         let port = child("userDefinedPort").filter(|element| self.is_on(Some(element))).map(|element| {
             element.attribute("port").and_then(|attribute| self.port(attribute)).unwrap_or(DEFAULT_PORT)
         });
         let timeout = child("timeout").filter(|element| self.is_on(Some(element))).map(|element| {
             let time = element.attribute("time");
-            time.and_then(|time| self.number(time, &(1..=MAX_TIMEOUT))).unwrap_or(DEFAULT_TIMEOUT)
+            time.and_then(|time| self.timeout(time)).unwrap_or(DEFAULT_TIMEOUT)
         });
-        let ssh = self.is_on(child("ssh"));
-        let program = rsync.and_then(|rsync| rsync.attribute("program")).map(|program| self.program(program));
-        RsyncOptions { params, auth, port, timeout, ssh, program }
+        let ssh = child("ssh");
+        let key = |name| ssh.and_then(|ssh| ssh.attribute(name)).filter(|given| !given.value.is_empty());
+        Block {
+            params,
+            auth: Auth {
+                user: user.and_then(|user| self.user(user)),
+                password_file: password_file.map(|file| self.os(file)),
+            },
+            password_place: password_file.map(Attribute::place),
+            port,
+            timeout,
+            transport: self.transport(ssh, "start").unwrap_or(Transport::Daemon),
+            keys: Ssh {
+                identity: key("identity").and_then(|identity| self.absolute(identity)),
+                known_hosts: key("knownhosts").and_then(|hosts| self.absolute(hosts)),
+            },
+            deletions,
+        }
     }
 
-    fn params(&mut self, attribute: &Attribute, deletions: Deletions) -> Vec<OsString> {
+    /// `program` of `<rsync>`.
+    pub(super) fn rsync_program(&mut self, rsync: Option<&Element>) -> Option<OsString> {
+        rsync.and_then(|rsync| rsync.attribute("program")).map(|program| self.program(program))
+    }
+
+    /// The transport that a switch of `element` chooses; `None` when it is not there.
+    pub(super) fn transport(&mut self, element: Option<&Element>, name: &str) -> Option<Transport> {
+        let is_ssh = self.switch(element, name)?;
+        Some(if is_ssh { Transport::Ssh } else { Transport::Daemon })
+    }
+
+    /// Options for rsync, examined. What is wrong has been reported.
+    pub(super) fn params(&mut self, attribute: &Attribute, deletions: Deletions) -> Vec<OsString> {
         let Ok(words) = shell_words::split(&attribute.value) else {
             let message = "a quote is opened and never closed";
             self.error(&attribute.span, message, "the value is split into words as a shell does it");
@@ -58,32 +115,28 @@ impl Reader {
         words.iter().map(|word| OsString::from_vec(self.encoding.bytes(word))).collect()
     }
 
-    fn auth(&mut self, auth: &Element) -> Option<Auth> {
-        if !self.is_on(Some(auth)) {
-            return None;
-        }
-        let given = |name| auth.attribute(name).filter(|attribute| !attribute.value.is_empty());
-        let user = given("users").and_then(|user| self.user(user));
-        let password_file = given("passwordfile").map(|file| self.os(file));
-        (user.is_some() || password_file.is_some()).then_some(Auth { user, password_file })
-    }
-
-    fn user(&mut self, attribute: &Attribute) -> Option<String> {
+    /// A user at a remote.
+    pub(super) fn user(&mut self, attribute: &Attribute) -> Option<String> {
         let user = self.text(attribute)?;
         // Any of these would end the user's name where rsync splits user@host::module.
         let splits = |c: char| c.is_whitespace() || "@:/[],".contains(c);
         if user.starts_with('-') || user.contains(splits) {
-            let message = format!("`{}` is no user name", super::super::diagnostic::quote(&user));
+            let message = format!("`{}` is no user name", quote(&user));
             self.error(&attribute.span, message, "one name was expected, without blanks and `@ : / [ ] ,`");
             return None;
         }
         Some(user)
     }
 
+    /// rsync's `--timeout`, in seconds.
+    pub(super) fn timeout(&mut self, attribute: &Attribute) -> Option<u32> {
+        self.number(attribute, &(1..=MAX_TIMEOUT))
+    }
+
     fn program(&mut self, attribute: &Attribute) -> OsString {
         let program = self.os(attribute);
         if !Path::new(&program).is_absolute() {
-            let place = super::values::attribute_place(attribute);
+            let place = attribute.place();
             self.error(&place, "the path of rsync is not absolute", "write program=\"/usr/bin/rsync\"");
         }
         program
@@ -92,18 +145,6 @@ impl Reader {
 
 /// Where `word` stands in the value; the whole value when quotes or entities hide it.
 fn place_of(attribute: &Attribute, word: &str) -> Span {
-    let whole = attribute.span.clone();
-    // Without entities the value has the length that it has in the file.
-    if whole.is_empty() || attribute.value.len() != whole.len() {
-        return super::values::attribute_place(attribute);
-    }
-    let mut from = 0;
-    for piece in attribute.value.split_inclusive(char::is_whitespace) {
-        let start = whole.start.saturating_add(from);
-        if piece.trim_end() == word {
-            return start..start.saturating_add(word.len());
-        }
-        from = from.saturating_add(piece.len());
-    }
-    whole
+    let piece = attribute.value.split_whitespace().find(|piece| *piece == word);
+    attribute.place_of(piece.unwrap_or(&attribute.value))
 }

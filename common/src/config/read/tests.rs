@@ -5,21 +5,27 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use proptest::prelude::*;
 
-use super::super::{MAX_FILTER_BYTES, PluginBlock, PluginName, Remote, Tree, render};
+use super::super::{MAX_FILTER_BYTES, PluginKind, PluginName, RsyncOptions, Tree, render};
 use super::*;
 
 const MINIMAL_TREE: &str = r#"<localpath watch="/w"><remote ip="h" name="m"/></localpath>"#;
 const MINIMAL: &str =
     r#"<head><sersync><localpath watch="/w"><remote ip="h" name="m"/></localpath></sersync></head>"#;
 
-fn shipped() -> String {
+pub(super) fn shipped() -> String {
     std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../confxml.xml")).unwrap()
 }
 
-fn config(text: &str) -> Config {
+pub(super) fn config(text: &str) -> Config {
     let parsed = parse(text.as_bytes());
     let shown = render(&parsed, "c.xml");
     parsed.config.unwrap_or_else(|| panic!("{shown}"))
+}
+
+/// How the only remote of `config` is reached.
+pub(super) fn rsync(config: &Config) -> &RsyncOptions {
+    assert_eq!((config.trees.len(), config.trees[0].remotes.len()), (1, 1));
+    &config.trees[0].remotes[0].rsync
 }
 
 /// [`MINIMAL`] with one thing replaced.
@@ -29,7 +35,7 @@ pub(super) fn broken(from: &str, to: &str) -> String {
     text
 }
 
-fn messages(text: &str) -> Vec<String> {
+pub(super) fn messages(text: &str) -> Vec<String> {
     parse(text.as_bytes()).diagnostics.into_iter().map(|diagnostic| diagnostic.message).collect()
 }
 
@@ -39,8 +45,9 @@ fn the_shipped_file_is_silent() {
     assert_eq!(render(&parsed, "confxml.xml"), "");
     let mut expected = config(MINIMAL);
     expected.trees[0].watch = "/opt/tongbu".into();
-    expected.trees[0].remotes[0] = Remote { host: "127.0.0.1".into(), module: "tongbu1".into() };
-    expected.rsync.params = vec!["-artz".into()];
+    let remote = &mut expected.trees[0].remotes[0];
+    (remote.host, remote.module) = ("127.0.0.1".into(), "tongbu1".into());
+    remote.rsync.params = vec!["-artz".into()];
     let config = parsed.config.unwrap();
     assert_eq!(config.plugins.len(), 3);
     assert_eq!(Config { plugins: Vec::new(), ..config }, expected);
@@ -52,10 +59,12 @@ fn what_is_missing_takes_its_default() {
     assert_eq!(messages(MINIMAL), [""; 0]);
     assert_eq!(config.host, Host { ip: "localhost".into(), port: 8008 });
     assert_eq!(config.switches, Switches::default());
-    assert_eq!(config.rsync.params, ["-artuz"]);
-    assert_eq!((config.rsync.auth, config.rsync.port, config.rsync.timeout), (None, None, None));
+    let rsync = rsync(&config).clone();
+    assert_eq!(rsync.params, ["-artuz"]);
+    assert_eq!((rsync.auth, rsync.port, rsync.timeout), (None, None, None));
+    assert_eq!((rsync.bwlimit, rsync.ssh, config.rsync_program), (None, None, None));
     assert_eq!(config.fail_log, FailLog { path: Some("/tmp/rsync_fail_log.sh".into()), minutes: 60 });
-    assert_eq!((config.crontab, config.plugin), (None, None));
+    assert_eq!((config.crontab, config.plugins_on), (None, Vec::new()));
 }
 
 #[test]
@@ -64,24 +73,27 @@ fn everything_switched_on() {
         .replace("start=\"false\"", "start=\"true\"")
         .replace("regex=\"false\"", "regex=\"true\"")
         .replace("name=\"command\"/>", "name=\"refreshCDN\"/>")
+        .replace("/data0/htdocs/cms.xoyo.com/site/", "/opt/tongbu/")
         .replace("-artz\"", "-artz --exclude='a b'\"")
         .replace("<rsync>", "<rsync program=\"/usr/local/bin/rsync\">")
         .replace("<privileges firstUid=\"64000\"/>\n    -->", "--><privileges firstUid=\"64000\"/>");
     let config = config(&text);
-    assert_eq!(messages(&text), [""; 0]);
-    assert!(config.debug && config.switches.hidden_file && config.rsync.ssh);
+    assert_eq!(messages(&text), ["with ssh the password file does not count"]);
+    assert!(config.debug && config.switches.hidden_file);
     assert_eq!(config.filter.len(), 4);
-    assert_eq!(config.rsync.params, ["-artz", "--exclude=a b"]);
-    assert_eq!(config.rsync.auth.unwrap().user.unwrap(), "root");
-    assert_eq!((config.rsync.port, config.rsync.timeout), (Some(874), Some(100)));
-    assert_eq!(config.rsync.program.unwrap(), "/usr/local/bin/rsync");
+    let rsync = rsync(&config).clone();
+    assert_eq!(rsync.params, ["-artz", "--exclude=a b"]);
+    let auth = rsync.auth.unwrap();
+    assert_eq!((auth.user.unwrap().as_str(), auth.password_file), ("root", None));
+    assert_eq!((rsync.port, rsync.timeout, rsync.ssh.is_some()), (None, Some(100), true));
+    assert_eq!(config.rsync_program.unwrap(), "/usr/local/bin/rsync");
     assert_eq!(config.crontab, Some(Crontab { minutes: 600 }));
     assert_eq!(config.sync_excludes, ["*.php", "info/*"]);
-    assert_eq!(config.plugin, Some(PluginName::RefreshCdn));
+    assert_eq!(config.plugins_on, [PluginName::RefreshCdn]);
     assert_eq!(config.privileges.first_uid, Some(64000));
-    let cdn = config.plugins.iter().find_map(|block| match block {
-        PluginBlock::RefreshCdn(cdn) => Some(cdn),
-        PluginBlock::Command(_) | PluginBlock::Socket(_) | PluginBlock::Http(_) => None,
+    let cdn = config.plugins.iter().find_map(|plugin| match &plugin.kind {
+        PluginKind::RefreshCdn(cdn) => Some(cdn),
+        PluginKind::Command(_) | PluginKind::Socket(_) | PluginKind::Http(_) => None,
     });
     assert!(cdn.unwrap().pattern.is_some());
 }
@@ -99,9 +111,10 @@ fn several_trees_and_odd_values() {
     let config = config(text);
     let watched: Vec<_> = config.trees.iter().map(|tree| tree.watch.to_str().unwrap()).collect();
     assert_eq!(watched, ["/a/", "/", "rel"]);
-    assert_eq!(config.trees[0].remotes[0], Remote { host: "::1".into(), module: "a&b".into() });
-    assert!(config.rsync.params.is_empty() && config.rsync.auth.is_none() && config.fail_log.path.is_none());
-    assert_eq!((config.rsync.port, config.rsync.timeout), (Some(874), Some(100)));
+    let remote = &config.trees[0].remotes[0];
+    assert_eq!((remote.host.as_str(), remote.module.to_str()), ("::1", Some("a&b")));
+    assert!(remote.rsync.params.is_empty() && remote.rsync.auth.is_none() && config.fail_log.path.is_none());
+    assert_eq!((remote.rsync.port, remote.rsync.timeout), (Some(874), Some(100)));
     assert_eq!(config.sync_excludes, ["x"]);
     assert_eq!(messages(text), ["this directory and `/a` lie in one another"]);
 }
@@ -120,7 +133,7 @@ fn bytes_pass_through() {
     let Tree { watch, remotes } = &config.trees[0];
     assert_eq!(watch.as_bytes(), b"/\xcd\xbc");
     assert_eq!(remotes[0].module.as_bytes(), gbk);
-    assert_eq!(config.rsync.params[1], OsString::from_vec(b"--exclude=\xcd\xbc".to_vec()));
+    assert_eq!(remotes[0].rsync.params[1], OsString::from_vec(b"--exclude=\xcd\xbc".to_vec()));
     assert_eq!(config.filter, [FilterExpression(b"\xcd\xbc.*".to_vec())]);
     let utf8 = broken("/w", "/图片").replace("<head>", "<?xml version='1.0' encoding='ISO-8859-1'?><head>");
     assert_eq!(self::config(&utf8).trees[0].watch, "/图片");
@@ -180,6 +193,28 @@ fn what_is_refused() {
         ("</sersync>", "<rsync><commonParams params=\"-a '\"/></rsync></sersync>"),
         ("</sersync>", "<plugin start=\"true\" name=\"socket\"/></sersync>"),
         ("</sersync>", "<plugin start=\"true\"/></sersync>"),
+        ("</sersync>", "<plugin start=\"true\" name=\" ,\"/></sersync>"),
+        ("</sersync>", "<rsync><ssh identity=\"key\"/></rsync></sersync>"),
+        ("</sersync>", "<rsync><ssh knownhosts=\"hosts\"/></rsync></sersync>"),
+        ("name=\"m\"", "name=\"-m\""),
+        ("name=\"m\"", "name=\":m\""),
+        ("name=\"m\"", "name=\"#list\""),
+        ("name=\"m\"", "name=\"/m\""),
+        ("name=\"m\"", "ssh=\"true\" name=\":m\""),
+        ("name=\"m\"", "ssh=\"true\" name=\"-m\""),
+        ("name=\"m\"", "name=\"m\" port=\"0\""),
+        ("name=\"m\"", "name=\"m\" port=\"\""),
+        ("name=\"m\"", "name=\"m\" port=\"65536\""),
+        ("name=\"m\"", "name=\"m\" user=\"a b\""),
+        ("name=\"m\"", "name=\"m\" params=\"-n\""),
+        ("name=\"m\"", "name=\"m\" ssh=\"true\" params=\"-a --contimeout=5\""),
+        ("name=\"m\"", "name=\"m\" ssh=\"true\" identity=\"key\""),
+        ("name=\"m\"", "name=\"m\" ssh=\"true\" knownhosts=\"/a&#10;b\""),
+        ("name=\"m\"", "name=\"m\" bwlimit=\"0\""),
+        ("name=\"m\"", "name=\"m\" bwlimit=\"10000001\""),
+        ("name=\"m\"", "name=\"m\" bwlimit=\"1m\""),
+        ("name=\"m\"", "name=\"m\" timeout=\"0\""),
+        ("name=\"m\"", "name=\"m\" timeout=\"1000001\""),
         ("</head>", "<privileges firstUid=\"999\"/></head>"),
         ("</head>", "<privileges firstUid=\"4294967232\"/></head>"),
     ] {

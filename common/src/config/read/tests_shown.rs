@@ -78,7 +78,7 @@ fn shown_places_and_names() {
     1 | <head><sersync><localpath watch="/w"><remote ip="root@h" name="m"/></localpath></sersync></head>
       |                                                  ^^^^^^
       |
-      = help: the user is said by <auth start="true" users="…"/>
+      = help: write the user as user="…"
     "#);
 }
 
@@ -99,7 +99,7 @@ fn shown_values() {
     2 | <rsync><commonParams params="-artuz --bwlimit=5 -e 'ssh -p 22'"/></rsync>
       |                                                 ^^
       |
-      = help: use <ssh start="true"/>; how ssh connects is said in the ssh_config of the user that it runs as
+      = help: use <ssh start="true"/>; port, user, key and known hosts are attributes of <remote>
     "#);
     insta::assert_snapshot!(shown(&rsync("<userDefinedPort start=\"true\" port=\"70000\"/>")), @r#"
     error: `70000` is no number from 1 to 65535

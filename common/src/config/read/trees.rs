@@ -1,18 +1,20 @@
-//! `<localpath>` and `<remote>`: what is watched, and where it goes.
+//! `<localpath>`: what is watched. One that is wrong does not hide what is wrong with another.
 
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use super::super::xml::{Attribute, Element, Span};
-use super::super::{MAX_REMOTES, MAX_TREES, Remote, Tree};
-use super::values::{Reader, attribute_place};
+use super::super::{MAX_TREES, Tree};
+use super::rsync::Block;
+use super::values::Reader;
 
-const LOCALPATH: &str = "<localpath watch=\"/directory\">";
-const REMOTE: &str = "<remote ip=\"host\" name=\"module\"/>";
+/// How a watched directory is written.
+pub(super) const LOCALPATH: &str = "<localpath watch=\"/directory\">";
 
 impl Reader {
-    /// All trees of `<sersync>`; what is wrong with one does not hide what is wrong with another.
-    pub(super) fn trees(&mut self, sersync: Option<&Element>, head: &Span) -> Vec<Tree> {
+    /// All trees of `<sersync>`.
+    pub(super) fn trees(&mut self, sersync: Option<&Element>, head: &Span, rsync: &Block) -> Vec<Tree> {
         let Some(sersync) = sersync else {
             let help = format!("write <sersync> with at least one {LOCALPATH}");
             self.error(head, "nothing says what is watched", &help);
@@ -27,7 +29,7 @@ impl Reader {
                 break;
             }
             let watch = self.required(Some(localpath), "watch", &localpath.span, LOCALPATH);
-            let remotes = self.remotes(localpath);
+            let remotes = self.remotes(localpath, rsync);
             if let Some(watch) = watch {
                 self.compare_roots(watch, &mut seen);
                 trees.push(Tree { watch: self.watch(watch), remotes });
@@ -39,20 +41,33 @@ impl Reader {
         trees
     }
 
+    /// The only tree of a run without remotes: that of the first `<localpath>`.
+    pub(super) fn first_tree(&mut self, sersync: Option<&Element>, head: &Span) -> Option<Tree> {
+        let localpath = sersync.and_then(|sersync| sersync.child("localpath"));
+        let watch = self.required(localpath, "watch", head, LOCALPATH)?;
+        Some(Tree { watch: self.watch(watch), remotes: Vec::new() })
+    }
+
+    /// All watched roots of `<sersync>`, as [`normal`] has them.
+    pub(super) fn roots(&self, sersync: Option<&Element>) -> Vec<PathBuf> {
+        let localpaths = sersync.into_iter().flat_map(|sersync| sersync.children("localpath"));
+        let watches = localpaths.filter_map(|localpath| localpath.attribute("watch"));
+        watches.filter(|watch| !watch.value.is_empty()).map(|watch| normal(&self.os(watch))).collect()
+    }
+
     /// A watched root, less one trailing slash.
-    pub(super) fn watch(&self, attribute: &Attribute) -> std::ffi::OsString {
+    pub(super) fn watch(&self, attribute: &Attribute) -> OsString {
         let path = self.os(attribute);
         match path.as_bytes().strip_suffix(b"/") {
-            Some(shorter) if !shorter.is_empty() => std::ffi::OsStr::from_bytes(shorter).to_owned(),
+            Some(shorter) if !shorter.is_empty() => OsStr::from_bytes(shorter).to_owned(),
             Some(_) | None => path,
         }
     }
 
     /// Two roots in one another are two mirrors of the same files.
     fn compare_roots(&mut self, watch: &Attribute, seen: &mut Vec<PathBuf>) {
-        let root: PathBuf =
-            Path::new(&self.os(watch)).components().filter(|part| *part != Component::CurDir).collect();
-        let place = attribute_place(watch);
+        let root = normal(&self.os(watch));
+        let place = watch.place();
         if seen.contains(&root) {
             self.error(
                 &place,
@@ -67,39 +82,9 @@ impl Reader {
         }
         seen.push(root);
     }
+}
 
-    fn remotes(&mut self, localpath: &Element) -> Vec<Remote> {
-        let mut remotes = Vec::new();
-        for (count, remote) in localpath.children("remote").enumerate() {
-            if count == MAX_REMOTES {
-                let message = format!("more than {MAX_REMOTES} remotes");
-                self.error(&remote.span, message, "split the config in two");
-                break;
-            }
-            remotes.extend(self.remote(remote));
-        }
-        if localpath.child("remote").is_none() {
-            let message = "nothing says where this directory is sent to";
-            self.error(&localpath.span, message, &format!("write {REMOTE} into this <localpath>"));
-        }
-        remotes
-    }
-
-    fn remote(&mut self, remote: &Element) -> Option<Remote> {
-        let host = self.required(Some(remote), "ip", &remote.span, REMOTE);
-        let module = self.required(Some(remote), "name", &remote.span, REMOTE);
-        let host = host.and_then(|host| self.host(host));
-        let module = module.filter(|module| {
-            let one_line = !module.value.contains(['\n', '\r']);
-            if !one_line {
-                self.error(
-                    &module.span,
-                    "a module name cannot hold a line break",
-                    &format!("write {REMOTE}"),
-                );
-            }
-            one_line
-        });
-        Some(Remote { host: host?, module: self.os(module?) })
-    }
+/// The path without `.`, and without slashes that mean nothing.
+pub(super) fn normal(path: &OsStr) -> PathBuf {
+    Path::new(path).components().filter(|part| *part != Component::CurDir).collect()
 }

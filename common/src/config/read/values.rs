@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::net::Ipv6Addr;
 use std::ops::RangeInclusive;
 use std::os::unix::ffi::OsStringExt;
+use std::path::Path;
 
 use super::super::diagnostic::{Diagnostic, Severity, quote};
 use super::super::xml::{Attribute, Element, Encoding, Span};
@@ -84,7 +85,7 @@ impl Reader {
         };
         match element.attribute(name) {
             Some(attribute) if attribute.value.is_empty() => {
-                self.problem(&attribute_place(attribute), format!("`{name}` is empty"), &help);
+                self.problem(&attribute.place(), format!("`{name}` is empty"), &help);
                 None
             }
             Some(attribute) => Some(attribute),
@@ -120,11 +121,7 @@ impl Reader {
                 range.start(),
                 range.end()
             );
-            self.problem(
-                &attribute_place(attribute),
-                message,
-                &format!("write {}=\"number\"", attribute.name),
-            );
+            self.problem(&attribute.place(), message, &format!("write {}=\"number\"", attribute.name));
         }
         number
     }
@@ -148,7 +145,7 @@ impl Reader {
         }
         let message =
             format!("`{}` is no number from {} to {}", quote(&attribute.value), range.start(), range.end());
-        self.warning(&attribute_place(attribute), message, &format!("{default} is used instead"));
+        self.warning(&attribute.place(), message, &format!("{default} is used instead"));
         default
     }
 
@@ -177,6 +174,21 @@ impl Reader {
         found
     }
 
+    /// An absolute path, for a file that other programs open.
+    pub(super) fn absolute(&mut self, attribute: &Attribute) -> Option<OsString> {
+        let path = self.os(attribute);
+        if attribute.value.contains(|c: char| c.is_ascii_control()) {
+            self.problem(&attribute.place(), "control characters cannot stand here", "write it on one line");
+            return None;
+        }
+        if !Path::new(&path).is_absolute() {
+            let help = format!("write {}=\"/path/of/the/file\"", attribute.name);
+            self.problem(&attribute.place(), "the path is not absolute", &help);
+            return None;
+        }
+        Some(path)
+    }
+
     /// A host name or address that rsync and ssh will take for nothing else.
     pub(super) fn host(&mut self, attribute: &Attribute) -> Option<String> {
         match host(&attribute.value) {
@@ -184,7 +196,7 @@ impl Reader {
             Ok(_) => self.text(attribute),
             Err(help) => {
                 let message = format!("`{}` is no host name or address", quote(&attribute.value));
-                self.problem(&attribute_place(attribute), message, help);
+                self.problem(&attribute.place(), message, help);
                 None
             }
         }
@@ -196,21 +208,17 @@ pub(super) fn bad_expression(expression: &FilterExpression) -> Option<String> {
     Filter::new(std::slice::from_ref(expression)).err().map(|error| error.to_string())
 }
 
-/// The value, or the name where the value is empty and shows nothing.
-pub(super) fn attribute_place(attribute: &Attribute) -> Span {
-    if attribute.span.is_empty() { attribute.name_span.clone() } else { attribute.span.clone() }
-}
-
 fn number(text: &str) -> Option<u32> {
     let digits = text.trim();
     digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok()).flatten()
 }
 
-fn host(text: &str) -> Result<&str, &'static str> {
-    const ADDRESS: &str = "write an IPv6 address as `fe80::1`; a port is said by <userDefinedPort>";
+/// The address in `text`, without brackets; or what is wrong with it.
+pub(super) fn host(text: &str) -> Result<&str, &'static str> {
+    const ADDRESS: &str = "write an IPv6 address as `fe80::1`, and a port as port=\"…\"";
     const NAME: &str = "letters, digits, `.`, `-` and `_` were expected; an address may also hold `:`";
     if text.contains('@') {
-        return Err("the user is said by <auth start=\"true\" users=\"…\"/>");
+        return Err("write the user as user=\"…\"");
     }
     let inner = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     if inner.is_some() || text.contains(':') {

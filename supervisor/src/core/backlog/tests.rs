@@ -5,11 +5,31 @@ const T: Duration = Duration::from_secs(10);
 
 fn insert(backlog: &mut Backlog, now: Duration, path: &str, dirt: Dirt) {
     let path = RelPath::new(path).unwrap();
-    backlog.insert(now, &Change { path, dirt, mask: 0 });
+    backlog.insert(now, &Change { path, dirt, mask: 0 }, Traffic::OneWay);
 }
 
 fn waiting(backlog: &Backlog) -> Vec<(String, Dirt)> {
     backlog.iter().map(|(p, e)| (String::from_utf8_lossy(p.as_bytes()).into_owned(), e.dirt)).collect()
+}
+
+/// Between two servers that mirror one another.
+#[test]
+fn what_an_rsync_brought_waits_until_it_is_no_echo() {
+    let change = |mask| Change { path: RelPath::new("f").unwrap(), dirt: Dirt::Touched, mask };
+    let (mut both, mut one) = (Backlog::default(), Backlog::default());
+    both.insert(T, &change(RECEIVED), Traffic::BothWays);
+    one.insert(T, &change(RECEIVED), Traffic::OneWay);
+    assert_eq!((both.next_ready(), one.next_ready()), (Some(T + ECHO), Some(T)));
+    let later = T + ECHO / 2;
+    both.insert(later, &change(RECEIVED), Traffic::BothWays);
+    assert_eq!(both.next_ready(), Some(later + ECHO), "brought anew");
+    both.insert(later, &change(8), Traffic::BothWays);
+    assert_eq!(both.next_ready(), Some(later), "an edit of our own");
+    let mut never_rests = Backlog::default();
+    for n in 0..120 {
+        never_rests.insert(T + Duration::from_secs(n), &change(RECEIVED), Traffic::BothWays);
+    }
+    assert_eq!(never_rests.next_ready(), Some(T + ECHO_MOST));
 }
 
 #[test]
@@ -27,10 +47,10 @@ fn the_removal_of_a_file_is_held_and_cancelled_when_it_comes_back() {
 fn a_file_that_was_just_created_waits_for_its_close() {
     let mut backlog = Backlog::default();
     let path = RelPath::new("new").unwrap();
-    backlog.insert(T, &Change { path: path.clone(), dirt: Dirt::Touched, mask: IN_CREATE });
+    backlog.insert(T, &Change { path: path.clone(), dirt: Dirt::Touched, mask: IN_CREATE }, Traffic::OneWay);
     assert!(!backlog.has_ready(T));
     assert!(backlog.has_ready(T + SETTLE));
-    backlog.insert(T, &Change { path, dirt: Dirt::Touched, mask: 8 });
+    backlog.insert(T, &Change { path, dirt: Dirt::Touched, mask: 8 }, Traffic::OneWay);
     assert!(backlog.has_ready(T));
 }
 

@@ -1,0 +1,96 @@
+//! Deliveries for real: the production code against listeners, servers and programs that
+//! behave, refuse, hang, break off and flood. Nothing is written outside temporary directories.
+
+#[cfg(test)]
+mod cdn;
+#[cfg(test)]
+mod command;
+#[cfg(test)]
+mod http;
+#[cfg(test)]
+mod peer;
+#[cfg(test)]
+mod socket;
+
+#[cfg(test)]
+mod common_ground {
+    use std::ffi::OsString;
+    use std::fs::File;
+
+    use common::config::{Call, Format, PluginKind};
+    use common::confine::Confinement;
+    use common::event::TreeId;
+    use common::message::{EventKind, PluginEvent, PluginSlice, RemoteOutcome};
+    use common::path::RelPath;
+    use plugins::Plugin;
+
+    /// The watched root; nothing is ever looked for there.
+    pub(crate) const ROOT: &str = "/w";
+
+    /// One call a change in the original's format, at most `timeout` seconds each.
+    pub(crate) fn single(timeout: u32) -> Call {
+        Call { batch: false, format: Format::Original, timeout }
+    }
+
+    pub(crate) fn batch(timeout: u32) -> Call {
+        Call { batch: true, ..single(timeout) }
+    }
+
+    pub(crate) fn json(call: Call) -> Call {
+        Call { format: Format::Json, ..call }
+    }
+
+    pub(crate) fn slice(kind: PluginKind, call: Call) -> PluginSlice {
+        PluginSlice {
+            kind,
+            call,
+            roots: vec![OsString::from(ROOT)],
+            remotes: vec!["10.0.0.2::web".to_owned()],
+            debug: true,
+            confinement: Confinement {
+                identity: None,
+                passwd: None,
+                read_all: false,
+                max_files: 64,
+                max_file_bytes: None,
+                max_processes: 64,
+                supervisor: 0,
+            },
+        }
+    }
+
+    pub(crate) fn plugin(kind: PluginKind, call: Call) -> Plugin {
+        Plugin::new(slice(kind, call), File::options().write(true).open("/dev/null").unwrap()).unwrap()
+    }
+
+    pub(crate) fn event(path: impl AsRef<[u8]>) -> PluginEvent {
+        PluginEvent {
+            tree: TreeId(0),
+            path: RelPath::new(path.as_ref()).unwrap(),
+            kind: EventKind::Changed,
+            directory: false,
+            mask: 8,
+            time: 1_700_000_000_123,
+            remotes: vec![(0, RemoteOutcome::Done)],
+        }
+    }
+
+    /// What JSON says of [`event`].
+    pub(crate) fn object(path: &str) -> String {
+        let remotes = r#"[{"remote":"10.0.0.2::web","outcome":"done"}]"#;
+        format!(
+            r#"{{"path":"/w/{path}","kind":"changed","dir":false,"mask":8,"time":1700000000123,"remotes":{remotes}}}"#
+        )
+    }
+
+    /// As long as a path below the root can be.
+    pub(crate) fn longest() -> Vec<u8> {
+        let component = [b'x'; 254];
+        let mut path = component.to_vec();
+        while path.len() + 1 + component.len() <= common::path::MAX_PATH {
+            path.push(b'/');
+            path.extend_from_slice(&component);
+        }
+        path
+    }
+}

@@ -1,0 +1,143 @@
+//! Who works next: which syncer gets a job, which makes room, and when all is done that can be
+//! done before a stop.
+
+use std::time::Duration;
+
+use common::message::Deletions;
+use log::Level;
+
+use super::super::restart::Event;
+use super::{DRAIN_LEAST, DRAIN_MOST, Dispatcher, RETIRE, STUCK};
+use crate::core::remote::Remote;
+use crate::core::{Action, Lane, Pace, Role, notice};
+
+impl Dispatcher {
+    pub(super) fn working(&self) -> usize {
+        let lanes = |remote: &Remote| {
+            usize::from(remote.is_working(Lane::Batch))
+                .saturating_add(usize::from(remote.is_working(Lane::Full)))
+        };
+        self.remotes.iter().map(lanes).sum()
+    }
+
+    /// Since when a syncer has nothing to do; `None` while it works.
+    pub(super) fn idle_since(&self, role: Role) -> Option<Duration> {
+        let Role::Syncer(id, lane) = role else { return None };
+        let remote = self.remotes.get(usize::from(id.0))?;
+        if remote.is_working(lane) {
+            return None;
+        }
+        let [batch, full] = remote.last_work;
+        Some(match lane {
+            Lane::Batch => batch,
+            Lane::Full => full,
+        })
+    }
+
+    /// How readily a syncer makes room for one that was last at work at `claim`: first those
+    /// without work, then those that were at work since. Never the other way round, or two
+    /// would turn each other out for ever.
+    pub(super) fn spare(&self, now: Duration, role: Role, claim: Duration) -> Option<(bool, Duration)> {
+        let idle = self.idle_since(role)?;
+        let waits = self.waiting_since(now, role).is_some();
+        (!waits || idle > claim).then_some((waits, idle))
+    }
+
+    /// Since when a syncer has work that could go.
+    pub(super) fn waiting_since(&self, now: Duration, role: Role) -> Option<Duration> {
+        let Role::Syncer(id, lane) = role else { return None };
+        let remote = self.remotes.get(usize::from(id.0))?;
+        self.permits(remote.tree)?;
+        remote.waiting_since(now, lane).filter(|_| lane == Lane::Batch || self.draining.is_none())
+    }
+
+    pub(super) fn drain(&mut self, now: Duration, out: &mut Vec<Action>) {
+        if self.draining.is_none() {
+            self.draining = Some(now);
+            out.push(Action::Log(Level::Info, "stopping: sending what is pending".to_owned()));
+            self.remotes.iter_mut().for_each(|remote| remote.hurry(now));
+            self.telling.hurry(now);
+        }
+    }
+
+    pub(super) fn check_drained(&mut self, now: Duration, out: &mut Vec<Action>) {
+        let Some(since) = self.draining else { return };
+        let waited = now.saturating_sub(since);
+        let idle = |remote: &Remote| {
+            remote.pending() == 0 || remote.is_in_trouble() || self.permits(remote.tree).is_none()
+        };
+        let quiet = self.remotes.iter().all(idle) && self.telling.is_quiet();
+        if waited < DRAIN_LEAST || (waited < DRAIN_MOST && !quiet) {
+            return;
+        }
+        for remote in self.remotes.iter().filter(|remote| !remote.is_done() || remote.parked() > 0) {
+            out.push(notice::not_sent(remote));
+        }
+        self.telling.say_untold(out);
+        out.push(Action::Drained);
+    }
+
+    pub(super) fn tick(&mut self, now: Duration, out: &mut Vec<Action>) {
+        self.pool.tick(now, out);
+        let idle: Vec<Role> = self
+            .pool
+            .syncers()
+            .filter(|&role| self.idle_since(role).is_some_and(|since| now.saturating_sub(since) >= RETIRE))
+            .collect();
+        for role in idle {
+            self.pool.on(now, role, Event::Unwanted, out);
+        }
+        if self.crontab.as_mut().is_some_and(|crontab| crontab.is_due(now)) {
+            let rested = |remote: &&mut Remote| !remote.is_working(Lane::Full);
+            self.remotes
+                .iter_mut()
+                .filter(rested)
+                .for_each(|remote| remote.want_full(now, Deletions::Travel));
+        }
+        if self.sweep.is_due(now) {
+            self.remotes.iter_mut().for_each(|remote| remote.sweep(now));
+        }
+    }
+
+    /// Gives every syncer that waits, and whose remote has work, a job; where workers or places
+    /// are scarce, those first that were at work longest ago.
+    pub(super) fn pump(&mut self, now: Duration, out: &mut Vec<Action>) {
+        let mut claims: Vec<(Duration, Role, Duration)> = self
+            .lanes()
+            .filter_map(|role| Some((self.idle_since(role)?, role, self.waiting_since(now, role)?)))
+            .collect();
+        claims.sort_unstable();
+        for (claim, role, since) in claims {
+            if self.pool.is_ready(role) {
+                self.start_job(now, role, since, out);
+            } else {
+                let spare: Vec<_> = self
+                    .pool
+                    .syncers()
+                    .filter_map(|other| Some((other, self.spare(now, other, claim)?)))
+                    .collect();
+                let rank = |other| spare.iter().find(|(role, _)| *role == other).map(|&(_, rank)| rank);
+                self.pool.want_syncer(now, role, rank, out);
+            }
+        }
+    }
+
+    pub(super) fn start_job(&mut self, now: Duration, role: Role, since: Duration, out: &mut Vec<Action>) {
+        let Role::Syncer(id, lane) = role else { return };
+        let stuck = now.saturating_sub(since.max(self.last_finish)) >= STUCK;
+        if self.working() >= self.workers && !stuck {
+            return;
+        }
+        let Some(remote) = self.remotes.get_mut(usize::from(id.0)) else { return };
+        let Some((root, deletions)) =
+            self.trees.get(usize::from(remote.tree.0)).and_then(|tree| tree.guard.permits())
+        else {
+            return;
+        };
+        if let Some(job) = remote.start(now, lane, root, deletions) {
+            self.pool.pace(now, role, Pace::Busy, out);
+            self.telling.begin(remote.tree, role, &job.work);
+            out.push(Action::Send(role, job));
+        }
+    }
+}

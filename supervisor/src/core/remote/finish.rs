@@ -1,0 +1,144 @@
+//! How a job ends, and what becomes of what it carried.
+
+use std::time::Duration;
+
+use common::message::Outcome;
+
+use super::{Remote, Turn, may_delete, only_deletes};
+use crate::core::backlog::Taken;
+use crate::core::retry::{Jitter, delay, doubled};
+use crate::core::{JobEnd, Lane};
+use common::message::MAX_JOB_BYTES;
+
+/// First pause after a full sync that brought over most of the tree but not all.
+const PARTIAL_FULL: Duration = Duration::from_secs(30);
+/// Longest such pause: a full sync reads the whole tree.
+const PARTIAL_FULL_LONGEST: Duration = Duration::from_secs(3600);
+
+impl Remote {
+    /// A job is over.
+    pub fn finish(&mut self, now: Duration, lane: Lane, end: &JobEnd, jitter: &mut Jitter) -> Turn {
+        self.note_work(now, lane);
+        self.recursive.end(now, lane);
+        let turn = match lane {
+            Lane::Batch => self.finish_batch(now, end.outcome, jitter),
+            Lane::Full => self.finish_full(now, end.outcome, jitter),
+        };
+        let before = self.trouble;
+        self.stalls = 0;
+        if end.outcome != Outcome::Done {
+            self.status = end.status;
+        }
+        match end.outcome {
+            Outcome::Done | Outcome::Partial | Outcome::RootEmpty => {
+                self.failures = 0;
+                self.trouble = None;
+                turn
+            }
+            outcome => {
+                self.failures = self.failures.saturating_add(1);
+                self.not_before = now.saturating_add(delay(outcome, self.failures, jitter));
+                self.trouble = Some(outcome);
+                if before == Some(outcome) { Turn::None } else { Turn::Failed }
+            }
+        }
+    }
+
+    /// A syncer died with its job, which goes back to the head.
+    pub fn abandon(&mut self, now: Duration, lane: Lane) {
+        self.recursive.end(now, lane);
+        self.stalls = 0;
+        match lane {
+            Lane::Batch => {
+                if let Some(taken) = self.in_flight.take() {
+                    self.put_back(now, taken, None);
+                    self.batch_bytes = (self.batch_bytes / 2).max(1);
+                }
+            }
+            Lane::Full => {
+                if let Some(deletions) = self.full.running.take() {
+                    self.replay(now);
+                    self.want_full(now, deletions);
+                }
+            }
+        }
+    }
+
+    fn finish_batch(&mut self, now: Duration, outcome: Outcome, jitter: &mut Jitter) -> Turn {
+        let Some(taken) = self.in_flight.take() else { return Turn::None };
+        match outcome {
+            Outcome::Done | Outcome::RootEmpty => {
+                self.batch_bytes = self.batch_bytes.saturating_mul(2).min(MAX_JOB_BYTES);
+                Turn::None
+            }
+            Outcome::Partial => {
+                let attempts = taken.iter().map(|(_, entry)| entry.attempts).max().unwrap_or(0);
+                let pause = delay(outcome, attempts.saturating_add(1), jitter);
+                self.put_back(now, taken, Some(pause));
+                Turn::Partial
+            }
+            Outcome::TimedOut | Outcome::Broken => {
+                self.batch_bytes = (self.batch_bytes / 2).max(1);
+                self.put_back(now, taken, None);
+                Turn::None
+            }
+            Outcome::Unreachable
+            | Outcome::Refused
+            | Outcome::UnknownHost
+            | Outcome::NoSpace
+            | Outcome::Misconfigured
+            | Outcome::RootGone => {
+                self.put_back(now, taken, None);
+                Turn::None
+            }
+        }
+    }
+
+    fn finish_full(&mut self, now: Duration, outcome: Outcome, jitter: &mut Jitter) -> Turn {
+        let Some(deletions) = self.full.running.take() else { return Turn::None };
+        self.replay(now);
+        match outcome {
+            Outcome::Done => {
+                self.full.partial = 0;
+                Turn::Synced
+            }
+            Outcome::RootEmpty => Turn::RootEmpty,
+            Outcome::Partial => {
+                self.full.partial = self.full.partial.saturating_add(1);
+                let pause = doubled(PARTIAL_FULL, PARTIAL_FULL_LONGEST, self.full.partial);
+                self.want_full(now, deletions);
+                self.full.not_before = now.saturating_add(jitter.spread(pause));
+                Turn::Partial
+            }
+            Outcome::Unreachable
+            | Outcome::Refused
+            | Outcome::UnknownHost
+            | Outcome::NoSpace
+            | Outcome::Misconfigured
+            | Outcome::RootGone
+            | Outcome::TimedOut
+            | Outcome::Broken => {
+                self.want_full(now, deletions);
+                Turn::None
+            }
+        }
+    }
+
+    fn replay(&mut self, now: Duration) {
+        let replay = self.full.replay.drain();
+        self.put_back(now, replay, None);
+    }
+
+    pub(super) fn put_back(&mut self, now: Duration, taken: Vec<Taken>, pause: Option<Duration>) {
+        let retry = pause.map(|pause| (now, pause));
+        if self.held {
+            let parked = taken.iter().filter(|(_, entry)| may_delete(entry.dirt)).cloned().collect();
+            let rest = taken.into_iter().filter(|(_, entry)| !only_deletes(entry.dirt)).collect();
+            self.parked.put_back(parked, None);
+            self.bound_parked(now);
+            self.backlog.put_back(rest, retry);
+        } else {
+            self.backlog.put_back(taken, retry);
+        }
+    }
+}

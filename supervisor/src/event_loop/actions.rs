@@ -1,0 +1,171 @@
+//! Performing what the core decided: starting, configuring, ordering and killing children.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use common::config::PluginName;
+use common::confine::Confinement;
+use common::message::{Job, PluginEvent, Work};
+use log::{error, log};
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
+use nix::unistd::read;
+
+use super::{EventLoop, Stop, send_kill};
+use crate::accounts;
+use crate::child::{Child, Met, Orders};
+use crate::core::outlet::Event;
+use crate::core::{Action, Input, PluginId, Role};
+use crate::operator_file;
+use crate::privileges::{self, Sandbox};
+use crate::say::say_full_sync;
+
+/// Where the answers of a CDN are recorded: in the directory that the supervisor was started in.
+const CDN_LOG: &str = "errorlog.txt";
+
+impl EventLoop {
+    pub(super) fn perform(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Spawn(role) => self.spawn(role),
+                Action::Kill(role) => self.kill(role),
+                Action::Send(role, job) => self.send(role, job),
+                Action::Deliver(id, events) => self.deliver(id, events),
+                Action::Log(level, text) => log!(level, "{text}"),
+                Action::Drained => self.stop = Stop::Now,
+            }
+        }
+    }
+
+    fn spawn(&mut self, role: Role) {
+        match self.start_child(role) {
+            Ok(child) => {
+                self.children.insert(child.pid, child);
+            }
+            Err(error) => {
+                self.uids.release(role);
+                self.tell(Input::Exited(role, format!("could not be started: {error}")));
+            }
+        }
+    }
+
+    fn start_child(&mut self, role: Role) -> io::Result<Child> {
+        let confinement = self.confinement(role)?;
+        let wake = self.wake.1.try_clone()?;
+        let output = self.output(role);
+        let debug = self.plan.config().debug;
+        Child::start(role, self.plan.name(role), confinement, debug, output, (self.met.0.clone(), wake))
+    }
+
+    fn confinement(&mut self, role: Role) -> io::Result<Confinement> {
+        let uid = self.uids.claim(role)?;
+        let plugin = match role {
+            Role::Plugin(id) => self.plan.plugin(id),
+            Role::Watcher | Role::Syncer(..) => None,
+        };
+        let sandbox = if self.plan.config().sandbox { Sandbox::On } else { Sandbox::Off };
+        let mut confinement = privileges::confinement(role, uid, sandbox, plugin);
+        if let (Some(uid), Some(runtime), true) = (uid, &self.runtime, self.plan.runs_ssh(role)) {
+            confinement.passwd = accounts::passwd_for(&runtime.directory, uid)?;
+        }
+        Ok(confinement)
+    }
+
+    /// What a role's standard output is, where it is not its log.
+    fn output(&self, role: Role) -> Option<OwnedFd> {
+        let Role::Plugin(id) = role else { return None };
+        let (plugin, _) = self.plan.plugin(id)?;
+        if plugin.kind.name() != PluginName::RefreshCdn {
+            return None;
+        }
+        match std::path::absolute(CDN_LOG).and_then(|path| operator_file::append(&path)) {
+            Ok(file) => Some(file.into()),
+            Err(error) => {
+                error!("plugin refreshCDN: {CDN_LOG}: {error}; the CDN's answers are not recorded");
+                open("/dev/null", OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty()).ok()
+            }
+        }
+    }
+
+    pub(super) fn kill(&mut self, role: Role) {
+        for child in self.children.values().filter(|child| child.role == role) {
+            send_kill(child.pid);
+        }
+    }
+
+    fn send(&mut self, role: Role, job: Job) {
+        let ticket = self.next_ticket();
+        let Some(child) = self.children.values_mut().find(|child| child.role == role) else { return };
+        if let (Role::Syncer(id, _), Work::Full, true) = (role, &job.work, self.full_sync)
+            && let Some(slice) = self.plan.sync_slice(id, child.confinement.clone())
+        {
+            say_full_sync(&slice, job.deletions);
+        }
+        if !child.send_job(ticket, job) {
+            // Its death will be reported by the kernel, and the job goes back then.
+            send_kill(child.pid);
+        }
+    }
+
+    fn deliver(&mut self, id: PluginId, events: Vec<Event>) {
+        let ticket = self.next_ticket();
+        let events = events.into_iter().map(|event| self.dated(event)).collect();
+        let role = Role::Plugin(id);
+        let Some(child) = self.children.values_mut().find(|child| child.role == role) else { return };
+        if !child.send_delivery(ticket, events) {
+            send_kill(child.pid);
+        }
+    }
+
+    /// The core counts from its start; people count from 1970.
+    fn dated(&self, (tree, settled): Event) -> PluginEvent {
+        let time = self.born.saturating_add(settled.seen).as_millis();
+        PluginEvent {
+            tree,
+            path: settled.path,
+            kind: settled.kind,
+            directory: settled.directory,
+            mask: settled.mask,
+            time: u64::try_from(time).unwrap_or(u64::MAX),
+            remotes: settled.remotes.into_iter().map(|(id, outcome)| (id.0, outcome)).collect(),
+        }
+    }
+
+    pub(super) fn take_met(&mut self) {
+        let mut sink = [0; 64];
+        while read(&self.wake.0, &mut sink).is_ok_and(|length| length == sink.len()) {}
+        while let Ok(Met { pid, orders }) = self.met.1.try_recv() {
+            if !self.configure(pid, orders) {
+                send_kill(pid);
+            }
+        }
+    }
+
+    /// The first order: what the child has to know, and no more.
+    fn configure(&mut self, pid: i32, orders: Option<Orders>) -> bool {
+        let Some(child) = self.children.get_mut(&pid) else { return true };
+        let confinement = child.confinement.clone();
+        match (child.role, orders) {
+            (Role::Watcher, Some(Orders::Watcher(orders))) => {
+                child.configure_watcher(orders, self.plan.watch_slice(self.full_sync, confinement))
+            }
+            (Role::Syncer(id, _), Some(Orders::Syncer(orders))) => {
+                let slice = self.plan.sync_slice(id, confinement);
+                slice.is_some_and(|slice| child.configure_syncer(orders, slice))
+            }
+            (Role::Plugin(id), Some(Orders::Plugin(orders))) => {
+                let slice = self.plan.plugin_slice(id, confinement);
+                slice.is_some_and(|slice| child.configure_plugin(orders, slice))
+            }
+            (Role::Watcher | Role::Syncer(..) | Role::Plugin(_), _) => false,
+        }
+    }
+
+    /// Cannot be guessed by a child that has seen all tickets before it: the keys of the hash
+    /// are random and stay here.
+    fn next_ticket(&mut self) -> u64 {
+        use std::hash::BuildHasher;
+        self.tickets.1 = self.tickets.1.wrapping_add(1);
+        self.tickets.0.hash_one(self.tickets.1)
+    }
+}
