@@ -1,5 +1,5 @@
 //! Mirroring over ssh, to a real sshd with keys made for the test.
-#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod support;
 
