@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 BIN = target/release/sersync-supervisor
 
-.PHONY: all demo test install deps
+.PHONY: all demo test install deps test-deps
 
 all: $(BIN)
 
@@ -19,10 +19,14 @@ FORCE:
 deps:
 	@command -v rsync >/dev/null || { apt-get update -q && apt-get install -y -q rsync; }
 
+# The tests mirror over ssh to an sshd of their own.
+test-deps: deps
+	@[ -x /usr/sbin/sshd ] || { apt-get update -q && apt-get install -y -q openssh-server openssh-client; }
+
 demo: $(BIN)
 	$(BIN) demo
 
-test: deps
+test: test-deps
 	$(CARGO) test --workspace --locked
 
 install: $(BIN)

@@ -4,12 +4,12 @@
 mod actions;
 mod reports;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::RandomState;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use common::event::{RootId, TreeId};
 use common::message::{PluginReport, SyncerReport, WatcherReport};
@@ -25,7 +25,7 @@ use nix::unistd::Pid;
 use crate::child::{Child, Met};
 use crate::core::dispatch::Dispatcher;
 use crate::core::{Input, RemoteId, Role};
-use crate::fail_log::FailLog;
+use crate::fail_log::{FailLog, MAX_RECORDS, Wrote};
 use crate::orphans;
 use crate::plan::Plan;
 use crate::runtime::Runtime;
@@ -34,6 +34,8 @@ use crate::uids::Uids;
 
 /// Frames taken from one child before the others have their turn.
 const FRAMES_A_TURN: usize = 32;
+/// Of the time, one part in so many goes into the fail log at most.
+const RECORD_SHARE: u32 = 20;
 /// How often children get room to log again.
 const REFILL: Duration = Duration::from_secs(1);
 
@@ -44,18 +46,21 @@ pub struct EventLoop {
     children: BTreeMap<i32, Child>,
     uids: Uids,
     start: Instant,
-    /// When it started, since 1970.
-    born: Duration,
     signals: SignalFd,
     met: (Sender<Met>, Receiver<Met>),
     wake: (OwnedFd, OwnedFd),
     frames: FrameReader,
     tickets: (RandomState, u64),
     refill_at: Option<Duration>,
+    /// When the core was last told of the time. What was not due then is still to come, however
+    /// long the rest of the round took.
+    ticked: Duration,
     announced: BTreeMap<TreeId, RootId>,
     full_sync: bool,
     /// Told once everything watches.
     on_ready: Option<Box<dyn FnOnce()>>,
+    /// Uids under which operators' programs run. What they leave running is theirs.
+    spared: BTreeSet<u32>,
     stop: Stop,
     runtime: Option<Runtime>,
     fail_log: Option<FailLog>,
@@ -85,16 +90,17 @@ impl EventLoop {
             children: BTreeMap::new(),
             uids,
             start: Instant::now(),
-            born: SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default(),
             signals,
             met: channel(),
             wake: nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC | nix::fcntl::OFlag::O_NONBLOCK)?,
             frames: FrameReader::default(),
             tickets: (RandomState::new(), 0),
             refill_at: None,
+            ticked: Duration::ZERO,
             announced: BTreeMap::new(),
             full_sync,
             on_ready: None,
+            spared: BTreeSet::new(),
             stop: Stop::No,
             runtime: None,
             fail_log: None,
@@ -127,6 +133,7 @@ impl EventLoop {
             self.take_reports(&heard);
             self.take_signals();
             self.take_met();
+            self.ticked = self.now();
             self.tell(Input::Tick);
             self.refill();
             self.record();
@@ -144,7 +151,7 @@ impl EventLoop {
     fn wait(&mut self) -> io::Result<Vec<i32>> {
         let now = self.now();
         let deadline =
-            [self.core.deadline(now), self.refill_at, self.record_at()].into_iter().flatten().min();
+            [self.core.deadline(self.ticked), self.refill_at, self.record_at()].into_iter().flatten().min();
         let timeout = match deadline {
             None => PollTimeout::NONE,
             // Rounded up, or the last millisecond would be spent spinning.
@@ -221,7 +228,7 @@ impl EventLoop {
         let role = child.role;
         child.bury();
         // An rsync that outlived its syncer must not write beside the next one.
-        orphans::end(|pid| self.children.contains_key(&pid));
+        orphans::end(|pid| self.children.contains_key(&pid), &self.spared);
         self.uids.release(role);
         self.tell(Input::Exited(role, how));
     }
@@ -318,9 +325,13 @@ impl EventLoop {
         let (core, plan) = (&self.core, &self.plan);
         let remotes = (0_u16..).map(RemoteId).zip(core.remotes()).filter_map(|(id, remote)| {
             let (root, configured) = plan.remote(id)?;
-            Some((root, configured, remote.failed()))
+            Some((root, configured, remote.failed(MAX_RECORDS)))
         });
-        fail_log.update(now, core.failures(), remotes);
+        let wrote = fail_log.update(now, core.failures(), remotes);
+        if wrote == Wrote::Yes {
+            let took = self.start.elapsed().saturating_sub(now);
+            fail_log.rest(now.saturating_add(took.saturating_mul(RECORD_SHARE)));
+        }
     }
 
     fn end_children(&mut self) {
@@ -341,7 +352,7 @@ impl EventLoop {
                 Err(_) => break,
             }
         }
-        orphans::end(|_| false);
+        orphans::end(|_| false, &self.spared);
     }
 }
 

@@ -21,7 +21,16 @@ use crate::operator_file;
 /// Shortest pause between two writes.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Most records in the file.
-const MAX_RECORDS: usize = 10_000;
+pub const MAX_RECORDS: usize = 10_000;
+
+/// Whether the file was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wrote {
+    /// It was, or it was tried.
+    Yes,
+    /// It was not time, or there was nothing to write.
+    No,
+}
 
 /// The file, and what is known of it.
 #[derive(Debug)]
@@ -64,14 +73,14 @@ impl FailLog {
         now: Duration,
         failures: u64,
         remotes: impl Iterator<Item = (&'a OsStr, &'a Remote, Failed<'a>)>,
-    ) {
+    ) -> Wrote {
         if self.deadline(failures).is_none_or(|at| now < at) {
-            return;
+            return Wrote::No;
         }
         (self.written, self.next) = (failures, now.saturating_add(PAUSE));
         let text = render(remotes);
         if text.is_empty() && self.empty {
-            return;
+            return Wrote::No;
         }
         match operator_file::replace(&self.path, text.as_bytes()) {
             Ok(()) => {
@@ -82,6 +91,12 @@ impl FailLog {
             }
             Err(error) => self.complain(&error),
         }
+        Wrote::Yes
+    }
+
+    /// Not again before `until`: who writes much writes seldom.
+    pub fn rest(&mut self, until: Duration) {
+        self.next = self.next.max(until);
     }
 
     /// Once for each reason.
@@ -102,11 +117,6 @@ fn render<'a>(remotes: impl Iterator<Item = (&'a OsStr, &'a Remote, Failed<'a>)>
     let (mut text, mut room, mut more) = (String::new(), MAX_RECORDS, 0_usize);
     for (root, remote, failed) in remotes {
         let mut record = |words: &[OsString]| {
-            let Some(left) = room.checked_sub(1) else {
-                more = more.saturating_add(1);
-                return;
-            };
-            room = left;
             // Writing to a string does not fail.
             let _ = write!(text, "#errno {}\ncd {} &&", wait_status(failed.status), Quoted(root));
             for word in words {
@@ -117,9 +127,12 @@ fn render<'a>(remotes: impl Iterator<Item = (&'a OsStr, &'a Remote, Failed<'a>)>
         if let Some(deletions) = failed.full {
             record(&full(remote, deletions));
         }
-        for (path, dirt) in &failed.paths {
+        for (path, dirt) in failed.paths.iter().take(room) {
             record(&command(remote, path, *dirt));
         }
+        let left_out = failed.paths.len().saturating_sub(room);
+        more = more.saturating_add(failed.more).saturating_add(left_out);
+        room = room.saturating_sub(failed.paths.len());
     }
     if more > 0 {
         let _ = writeln!(text, "# and {more} more");
@@ -244,7 +257,8 @@ mod tests {
 
     fn text(remote: &Remote, status: i32, full: Option<Deletions>, paths: &[(&str, Dirt)]) -> String {
         let paths: Vec<_> = paths.iter().map(|(path, dirt)| (RelPath::new(*path).unwrap(), *dirt)).collect();
-        let failed = Failed { status, full, paths: paths.iter().map(|(path, dirt)| (path, *dirt)).collect() };
+        let failed =
+            Failed { status, full, paths: paths.iter().map(|(path, dirt)| (path, *dirt)).collect(), more: 0 };
         render(std::iter::once((OsStr::new("/srv/www"), remote, failed)))
     }
 

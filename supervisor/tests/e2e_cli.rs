@@ -66,11 +66,18 @@ fn usage_errors() {
 }
 
 #[test]
-fn plugins_are_yet_to_come() {
-    let mirror = Mirror::new(Setup::plain());
-    for name in ["socket", "command", "refreshCDN", "http"] {
-        assert_eq!(run(&mirror, &["-m", name]).code, Some(69), "{name}");
+fn a_plugin_alone_needs_its_block() {
+    let block = "<plugin name=\"command\"><param prefix=\"/bin/sh\"/></plugin></head>";
+    let mirror = Mirror::new(Setup::plain().edit("</head>", block));
+    let config = mirror.config.as_os_str();
+    for (name, said) in [("socket", "socket"), ("http", "http"), ("command", "allowShell")] {
+        let ended = run(&mirror, &[OsStr::new("-o"), config, OsStr::new("-m"), OsStr::new(name)]);
+        assert_eq!(ended.code, Some(78), "{name}");
+        assert!(ended.err.contains(said), "{name}: {}", ended.err);
     }
+    let unknown = run(&mirror, &[OsStr::new("-o"), config, OsStr::new("-m"), OsStr::new("bogus")]);
+    assert_eq!(unknown.code, Some(64));
+    assert!(unknown.err.contains("refreshCDN, socket, http, command"), "{}", unknown.err);
 }
 
 #[test]

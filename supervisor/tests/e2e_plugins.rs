@@ -304,3 +304,36 @@ fn a_plugins_own_watch() {
     assert!(holds(mirror.replica("f"), "x"));
     assert!(mirror.log().contains("takes the place of"), "{}", mirror.log());
 }
+
+/// Nobody knows what changed meanwhile: plugins are told of the whole root.
+#[test]
+fn a_watcher_that_died_is_told_of() {
+    let listener = Listener::new(Manner::Listens);
+    let mut mirror = Mirror::start(Setup::plain().plugin("socket", &socket(&listener)));
+    let watcher = mirror.supervisor().child("watcher");
+    kill(Pid::from_raw(watcher), Signal::SIGKILL).unwrap();
+    let root = mirror.sources[0].display().to_string();
+    wait_until("the root is told", SOON, || listener.has(&root));
+}
+
+/// A hook may start a service. It is not ours to end.
+#[test]
+fn what_a_command_leaves_running_lives_on() {
+    let mut mirror = Mirror::new(Setup::plain().plugin("command", &command("")));
+    script(&mirror, "setsid sleep 300 <&- >&- 2>&- & echo $! >> @DIR@/told");
+    mirror.run();
+    write(mirror.source("f"), "x");
+    let started = || fs::read_to_string(mirror.dir.join("told")).unwrap().trim().parse::<i32>().ok();
+    wait_until("the hook has run", SOON, || started().is_some());
+    let service = started().unwrap();
+    let watcher = mirror.supervisor().child("watcher");
+    kill(Pid::from_raw(watcher), Signal::SIGKILL).unwrap();
+    wait_until("another watcher", SOON, || {
+        mirror.supervisor().children("watcher").iter().any(|&pid| pid != watcher)
+    });
+    mirror.supervisor().signal(Signal::SIGTERM);
+    mirror.supervisor().wait_end(SOON);
+    let lives = processes::lives(service);
+    let _ = kill(Pid::from_raw(service), Signal::SIGKILL);
+    assert!(lives);
+}

@@ -31,6 +31,8 @@ impl Received {
     /// Whether the file that got this name in the rename `cookie` was received.
     pub(crate) fn is(&mut self, cookie: u32, name: &[u8]) -> bool {
         let Some(at) = self.begun.iter().position(|(begun, _)| *begun == cookie) else { return false };
+        // To a name that begins with a dot rsync adds no second one.
+        let name = name.strip_prefix(b".").unwrap_or(name);
         self.begun.remove(at).is_some_and(|(_, stem)| *stem == *name || is_cut(&stem, name))
     }
 }
@@ -58,7 +60,8 @@ mod tests {
         for (from, to, received) in [
             (".f.aB3dE9", "f", true),
             (".a.b.tar.aB3dE9", "a.b.tar", true),
-            ("..hidden.aB3dE9", ".hidden", true),
+            (".hidden.aB3dE9", ".hidden", true),
+            ("..odd.aB3dE9", "..odd", true),
             (&cut, &long, true),
             (".f.aB3dE9", "g", false),
             (".f.aB3dE", "f", false),

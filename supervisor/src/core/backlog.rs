@@ -170,10 +170,31 @@ impl Backlog {
         std::mem::take(&mut self.entries).into_iter().collect()
     }
 
-    /// Lets everything that is held or waits for a retry go now.
+    /// Lets everything that is held or waits for a retry go now; but for what may be an echo.
     pub fn release(&mut self, now: Duration) {
+        self.bring_forward(now, |entry| entry.mask & RECEIVED == 0);
+    }
+
+    /// Lets everything that failed go now.
+    pub fn retry(&mut self, now: Duration) {
+        self.bring_forward(now, |entry| entry.attempts > 0);
+    }
+
+    /// True when something in it failed before.
+    pub fn has_failed(&self) -> bool {
+        self.entries.values().any(|entry| entry.attempts > 0)
+    }
+
+    /// True when `path` waits, or something above it that covers it.
+    pub fn holds(&self, path: &RelPath) -> bool {
+        self.entries.contains_key(path) || self.is_covered(path, Dirt::Touched)
+    }
+
+    fn bring_forward(&mut self, now: Duration, which: impl Fn(&Entry) -> bool) {
         for (path, mut entry) in self.drain() {
-            entry.ready = entry.ready.min(now);
+            if which(&entry) {
+                entry.ready = entry.ready.min(now);
+            }
             self.link(path, entry);
         }
     }

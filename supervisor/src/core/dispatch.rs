@@ -11,6 +11,7 @@ use common::path::RelPath;
 
 use super::backlog::Traffic;
 use super::guard::{Guard, Seen};
+use super::ledger::Standing;
 use super::pool::Pool;
 use super::remote::{Progress, Remote};
 use super::restart::Event;
@@ -208,16 +209,23 @@ impl Dispatcher {
     }
 
     fn insert(&mut self, now: Duration, tree: TreeId, changes: &[Change], out: &mut Vec<Action>) {
-        let Some(remotes) = self.trees.get(usize::from(tree.0)).map(|tree| &tree.remotes) else { return };
-        let mut standings = Vec::with_capacity(remotes.len());
-        for id in remotes {
-            let Some(remote) = self.remotes.get_mut(usize::from(id.0)) else { continue };
+        for remote in self.remotes.iter_mut().filter(|remote| remote.tree == tree) {
             if let Some(collapsed) = remote.insert(now, changes) {
                 out.push(notice::collapsed(&remote.label, &collapsed));
             }
-            standings.push((*id, remote.is_known_down().then_some(RemoteOutcome::Down)));
             self.failures = self.failures.saturating_add(u64::from(remote.is_in_trouble()));
         }
+        self.tell_plugins(now, tree, changes);
+    }
+
+    /// Plugins hear of it when the remotes of the tree have dealt with it.
+    fn tell_plugins(&mut self, now: Duration, tree: TreeId, changes: &[Change]) {
+        let Some(remotes) = self.trees.get(usize::from(tree.0)).map(|tree| &tree.remotes) else { return };
+        let standing = |id: &RemoteId| {
+            let remote = self.remotes.get(usize::from(id.0))?;
+            Some((*id, remote.is_known_down().then_some(RemoteOutcome::Down)))
+        };
+        let standings: Vec<Standing> = remotes.iter().filter_map(standing).collect();
         self.telling.note(now, tree, changes, &standings);
     }
 
@@ -263,11 +271,17 @@ impl Dispatcher {
         }
     }
 
-    /// Asks for a full sync of every remote of a tree, with deletions where the operator asked
-    /// for mirror semantics.
+    /// Sight of a whole tree was lost: asks for a full sync of every remote, with deletions where
+    /// the operator asked for mirror semantics.
     fn resync(&mut self, now: Duration, tree: TreeId) {
         let deletions = if self.mirror { Deletions::Travel } else { Deletions::Held };
+        self.resync_with(now, tree, deletions);
+    }
+
+    fn resync_with(&mut self, now: Duration, tree: TreeId, deletions: Deletions) {
         self.each_remote(tree, |remote| remote.want_full(now, deletions));
+        let all = Change { path: RelPath::root(), dirt: Dirt::Sweep, mask: 0 };
+        self.tell_plugins(now, tree, &[all]);
     }
 
     fn each_remote(&mut self, tree: TreeId, mut act: impl FnMut(&mut Remote)) {
@@ -294,10 +308,8 @@ impl Dispatcher {
             }
             Seen::Other => {
                 out.push(notice::root_replaced(&label));
-                self.each_remote(id, |remote| {
-                    remote.hold_deletions(now);
-                    remote.want_full(now, Deletions::Held);
-                });
+                self.each_remote(id, |remote| remote.hold_deletions(now));
+                self.resync_with(now, id, Deletions::Held);
             }
         }
     }
@@ -308,10 +320,21 @@ impl Dispatcher {
         tree.blind = true;
         out.push(notice::root_lost(&tree.label, cause));
         self.each_remote(id, |remote| remote.hold_deletions(now));
+        // One that runs ssh has a copy of the host's mounts from its start. The next one sees
+        // what is mounted then.
+        let lanes: Vec<Role> = self.lanes().filter(|&role| self.tree_of(role) == Some(id)).collect();
+        for role in lanes {
+            self.pool.on(now, role, Event::Unwanted, out);
+        }
+    }
+
+    fn tree_of(&self, role: Role) -> Option<TreeId> {
+        let Role::Syncer(id, _) = role else { return None };
+        self.remotes.get(usize::from(id.0)).map(|remote| remote.tree)
     }
 
     fn exited(&mut self, now: Duration, role: Role, how: &str, out: &mut Vec<Action>) {
-        let wanted = self.pool.is_alive(role);
+        let (wanted, was_ready) = (self.pool.is_alive(role), self.pool.is_ready(role));
         self.pool.on(now, role, Event::Exited, out);
         match role {
             Role::Watcher => {
@@ -322,7 +345,11 @@ impl Dispatcher {
             Role::Syncer(id, lane) => {
                 if let Some(remote) = self.remotes.get_mut(usize::from(id.0)) {
                     remote.abandon(now, lane);
-                    self.telling.end(remote.tree, role, id, None);
+                    self.telling.end(role, id, remote, None);
+                    if !was_ready {
+                        // It does not even start: plugins do not wait for it.
+                        self.telling.give_up_on(remote.tree, id);
+                    }
                 }
             }
             Role::Plugin(id) => self.telling.abandon(now, id),
@@ -343,11 +370,11 @@ impl Dispatcher {
             out.push(notice::remote_up(remote));
         }
         out.extend(notice::turn(remote, turn, end));
-        self.telling.end(remote.tree, role, id, Some(end.outcome));
+        self.telling.end(role, id, remote, Some(end.outcome));
         if remote.is_known_down() && end.outcome != Outcome::RootGone {
             self.telling.give_up_on(remote.tree, id);
         }
-        if was_in_trouble || end.outcome != Outcome::Done {
+        if remote.touched_record(end.outcome) {
             self.failures = self.failures.saturating_add(1);
         }
     }

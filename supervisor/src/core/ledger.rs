@@ -123,16 +123,24 @@ impl Ledger {
                 Scope::Paths(paths.iter().map(|(path, dirt)| (path.clone(), is_tree(*dirt))).collect())
             }
         };
-        self.each_covered(&scope, |cell| cell.closed = true);
+        self.each_covered(&scope, |_, cell| cell.closed = true);
         self.flights.insert(role, Flight { since: self.changes, scope });
     }
 
-    /// The job is over. With `None` it dealt with nothing, and will be done again.
-    pub fn end(&mut self, role: Role, remote: RemoteId, outcome: Option<RemoteOutcome>) {
+    /// The job is over. With `None` it dealt with nothing, and will be done again. A full sync
+    /// does not answer for what a batch of the same remote still `carries`.
+    pub fn end(
+        &mut self,
+        role: Role,
+        remote: RemoteId,
+        outcome: Option<RemoteOutcome>,
+        carries: impl Fn(&RelPath) -> bool,
+    ) {
         let Some(Flight { since, scope }) = self.flights.remove(&role) else { return };
+        let is_full = matches!(scope, Scope::All);
         if outcome.is_some() {
-            self.each_covered(&scope, |cell| {
-                if cell.change <= since {
+            self.each_covered(&scope, |path, cell| {
+                if cell.change <= since && !(is_full && carries(path)) {
                     cell.dealt_with(remote, outcome);
                 }
             });
@@ -141,10 +149,10 @@ impl Ledger {
 
     /// The remote is down: nobody waits for it.
     pub fn give_up_on(&mut self, remote: RemoteId) {
-        self.each_covered(&Scope::All, |cell| cell.dealt_with(remote, Some(RemoteOutcome::Down)));
+        self.each_covered(&Scope::All, |_, cell| cell.dealt_with(remote, Some(RemoteOutcome::Down)));
     }
 
-    /// Takes out what all remotes have dealt with, in the order of paths.
+    /// Takes out what all remotes have dealt with, in the order in which it happened.
     pub fn take_settled(&mut self) -> Vec<Settled> {
         let mut all = Vec::new();
         for path in std::mem::take(&mut self.settled) {
@@ -156,10 +164,11 @@ impl Ledger {
                         None => break,
                     },
                 };
-                all.push(cell.settled(&path));
+                all.push((cell.change, cell.settled(&path)));
             }
         }
-        all
+        all.sort_unstable_by_key(|(change, _)| *change);
+        all.into_iter().map(|(_, settled)| settled).collect()
     }
 
     /// Changes that found no room since this was last asked.
@@ -177,11 +186,11 @@ impl Ledger {
         self.entries.is_empty()
     }
 
-    fn each_covered(&mut self, scope: &Scope, mut act: impl FnMut(&mut Cell)) {
+    fn each_covered(&mut self, scope: &Scope, mut act: impl FnMut(&RelPath, &mut Cell)) {
         let mut touched = Vec::new();
         let mut visit = |path: &RelPath, entry: &mut Entry| {
-            act(&mut entry.first);
-            entry.second.iter_mut().for_each(&mut act);
+            act(path, &mut entry.first);
+            entry.second.iter_mut().for_each(|cell| act(path, cell));
             if entry.first.is_settled() {
                 touched.push(path.clone());
             }

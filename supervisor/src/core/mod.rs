@@ -13,6 +13,8 @@ pub mod notice;
 pub mod outlet;
 pub mod pool;
 pub mod recursive;
+#[cfg(test)]
+mod regressions;
 pub mod remote;
 pub mod restart;
 pub mod retry;

@@ -110,7 +110,7 @@ pub fn plugin_up(plugin: &Outlet) -> Action {
 /// A plugin was refused too often, or has too much to tell.
 pub fn plugin_dropped(plugin: &Outlet, changes: u64) -> Action {
     let text = format!(
-        "plugin dropped changes plugin={} changes={changes}: each was refused {MAX_TRIES} times, or more than          {MAX_WAITING} were waiting",
+        "plugin dropped changes plugin={} changes={changes}: refused {MAX_TRIES} times each, or more than {MAX_WAITING} waited",
         plugin.label
     );
     Action::Log(Level::Error, text)
@@ -137,6 +137,13 @@ pub fn turn(remote: &Remote, turn: Turn, end: &JobEnd) -> Option<Action> {
             Level::Warn,
             format!("some paths failed and will be tried again remote={label} status={status}{said}"),
         ),
+        Turn::FullFailed => {
+            let reason = reason(end.outcome);
+            let text = format!(
+                "full sync failed remote={label} reason=\"{reason}\" status={status}{said}; it is tried again"
+            );
+            (Level::Error, text)
+        }
         Turn::Synced => (Level::Info, format!("full sync done remote={label}")),
         Turn::RootEmpty => {
             let text =

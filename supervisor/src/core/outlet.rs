@@ -26,6 +26,10 @@ const EVENT_OVERHEAD: usize = 48;
 const REMOTE_OVERHEAD: usize = 4;
 /// How often a change is offered that is refused, or that kills the plugin.
 pub const MAX_TRIES: u32 = 8;
+/// A new reason is spoken of at most this often.
+const SAME_REASON: Duration = Duration::from_secs(10);
+/// How often nobody answers a change before the others go first.
+const UNANSWERED: u32 = 3;
 /// First and longest pause after a refusal.
 const REFUSED: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 /// First and longest pause while nobody answers.
@@ -39,7 +43,7 @@ pub type Event = (TreeId, Settled);
 pub enum Turn {
     /// Nothing to tell.
     None,
-    /// Whoever is to be told does not answer any more.
+    /// Whoever is to be told does not answer any more, or for another reason than before.
     Down,
     /// It answers again.
     Up,
@@ -59,8 +63,11 @@ pub struct Outlet {
     not_before: Duration,
     failures: u32,
     down: bool,
-    /// One at a time after the plugin died: the change that kills it must not take others along.
-    careful: bool,
+    /// When and why it was last said to be down.
+    reason: (Duration, String),
+    /// So many are offered one at a time after the plugin died: the change that kills it must
+    /// not take others along.
+    careful: usize,
     dropped: u64,
 }
 
@@ -68,6 +75,8 @@ pub struct Outlet {
 struct Item {
     event: Event,
     tries: u32,
+    /// How often nobody answered while it was its turn.
+    unanswered: u32,
 }
 
 impl Outlet {
@@ -83,7 +92,8 @@ impl Outlet {
             not_before: Duration::ZERO,
             failures: 0,
             down: false,
-            careful: false,
+            reason: (Duration::ZERO, String::new()),
+            careful: 0,
             dropped: 0,
         }
     }
@@ -93,7 +103,7 @@ impl Outlet {
         // Something just created is about to be written; that is one change.
         let settle = if event.1.mask == IN_CREATE { SETTLE } else { Duration::ZERO };
         let ready = event.1.seen.saturating_add(settle).max(now);
-        self.insert(ready, Item { event, tries: 0 });
+        self.insert(ready, Item { event, tries: 0, unanswered: 0 });
     }
 
     /// Takes out what is to be delivered now; nothing while a delivery is under way.
@@ -102,7 +112,7 @@ impl Outlet {
             return Vec::new();
         }
         let (mut taken, mut room) = (Vec::new(), MAX_BYTES);
-        let most = if self.careful { 1 } else { MAX_EVENTS };
+        let most = if self.careful > 0 { 1 } else { MAX_EVENTS };
         while let Some(entry) = self.waiting.first_entry() {
             let cost = cost(&entry.get().event.1);
             if entry.key().0 > now || taken.len() >= most || (cost > room && !taken.is_empty()) {
@@ -119,7 +129,7 @@ impl Outlet {
     }
 
     /// The delivery under way is over.
-    pub fn done(&mut self, now: Duration, verdicts: &[Verdict], jitter: &mut Jitter) -> Turn {
+    pub fn done(&mut self, now: Duration, verdicts: &[Verdict], why: &str, jitter: &mut Jitter) -> Turn {
         let taken = self.in_flight.take().unwrap_or_default();
         let nothing = verdicts.is_empty();
         let mut verdicts = verdicts.iter().copied();
@@ -134,13 +144,13 @@ impl Outlet {
                 }
                 Some(Verdict::Unreachable) => {
                     stuck = true;
-                    self.put_back(place, item);
+                    self.answer_failed(now, place, item);
                 }
                 None => self.put_back(place, item),
             }
         }
         if moved {
-            self.careful = false;
+            self.careful = self.careful.saturating_sub(1);
             self.failures = 0;
         }
         if stuck {
@@ -149,17 +159,26 @@ impl Outlet {
             self.not_before = now.saturating_add(jitter.spread(pause));
         }
         match (std::mem::replace(&mut self.down, stuck), stuck) {
-            (false, true) => Turn::Down,
             (true, false) => Turn::Up,
+            (false, true) => self.says(now, why),
+            // It is down for another reason than was said.
+            (true, true) if self.reason.1 != why && now.saturating_sub(self.reason.0) >= SAME_REASON => {
+                self.says(now, why)
+            }
             (true, true) | (false, false) => Turn::None,
         }
+    }
+
+    fn says(&mut self, now: Duration, why: &str) -> Turn {
+        self.reason = (now, why.to_owned());
+        Turn::Down
     }
 
     /// The plugin died with its delivery.
     pub fn abandon(&mut self, now: Duration) {
         let Some(taken) = self.in_flight.take() else { return };
         let alone = taken.len() == 1;
-        self.careful = true;
+        self.careful = if alone { self.careful } else { taken.len() };
         for (place, item) in taken {
             if alone {
                 self.retry(now, item);
@@ -172,6 +191,10 @@ impl Outlet {
     /// Lets everything go that waits for its next try.
     pub fn hurry(&mut self, now: Duration) {
         self.not_before = self.not_before.min(now);
+        self.places.clear();
+        for ((ready, sequence), item) in std::mem::take(&mut self.waiting) {
+            self.put_back((ready.min(now), sequence), item);
+        }
     }
 
     /// When time alone gives it something to deliver.
@@ -190,6 +213,12 @@ impl Outlet {
         self.down
     }
 
+    /// True when all that can be told at once has been told.
+    pub fn is_quiet(&self) -> bool {
+        let refused = |item: &Item| item.tries > 0;
+        self.in_flight.is_none() && (self.down || self.waiting.values().all(refused))
+    }
+
     /// Changes that were dropped since this was last asked.
     pub fn take_dropped(&mut self) -> u64 {
         std::mem::take(&mut self.dropped)
@@ -204,23 +233,28 @@ impl Outlet {
         }
     }
 
+    /// It may be this very change that nobody answers: after a few times the others go first.
+    fn answer_failed(&mut self, now: Duration, place: (Duration, u64), mut item: Item) {
+        item.unanswered = item.unanswered.saturating_add(1);
+        if item.unanswered % UNANSWERED == 0 {
+            self.insert(now, item);
+        } else {
+            self.put_back(place, item);
+        }
+    }
+
     fn insert(&mut self, ready: Duration, item: Item) {
         self.sequence = self.sequence.saturating_add(1);
         self.put_back((ready, self.sequence), item);
     }
 
-    /// Back to its place; what happened to the path meanwhile joins it.
-    fn put_back(&mut self, place: (Duration, u64), item: Item) {
+    /// Back to its place; what happened to the path meanwhile joins it, at the earlier place.
+    fn put_back(&mut self, mut place: (Duration, u64), mut item: Item) {
         let key = key(&item.event);
-        if let Some(waiting) = self.places.get(&key).copied().and_then(|place| self.waiting.get_mut(&place)) {
-            let older = waiting.event.1.seen.min(item.event.1.seen);
-            let mask = waiting.event.1.mask | item.event.1.mask;
-            if item.event.1.seen >= waiting.event.1.seen {
-                waiting.event = item.event;
-                waiting.tries = item.tries;
-            }
-            (waiting.event.1.seen, waiting.event.1.mask) = (older, mask);
-            return;
+        let other = self.places.remove(&key).and_then(|place| Some((place, self.waiting.remove(&place)?)));
+        if let Some((other_place, other)) = other {
+            place = place.min(other_place);
+            item = item.joined(other);
         }
         if self.waiting.len() >= MAX_WAITING {
             self.dropped = self.dropped.saturating_add(1);
@@ -228,6 +262,17 @@ impl Outlet {
         }
         self.places.insert(key, place);
         self.waiting.insert(place, item);
+    }
+}
+
+impl Item {
+    /// Two changes of one path: the later one with the bits of both, as old as the earlier.
+    fn joined(self, other: Item) -> Item {
+        let (earlier, mut later) =
+            if self.event.1.seen < other.event.1.seen { (self, other) } else { (other, self) };
+        later.event.1.mask |= earlier.event.1.mask;
+        later.event.1.seen = earlier.event.1.seen;
+        later
     }
 }
 

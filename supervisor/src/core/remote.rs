@@ -24,6 +24,8 @@ pub enum Turn {
     Failed,
     /// Some paths failed.
     Partial,
+    /// A full sync failed, and had not before, or not like this. Batches go on.
+    FullFailed,
     /// A full sync is over.
     Synced,
     /// A full sync found the root empty, and was not done.
@@ -58,6 +60,8 @@ pub struct Remote {
     trouble: Option<Outcome>,
     /// rsync's last exit status that was not 0.
     status: i32,
+    /// Something failed, and the fail log tells of it.
+    recorded: bool,
     /// Signs of life in a row without a byte moved.
     stalls: u8,
     not_before: Duration,
@@ -74,8 +78,10 @@ pub struct Failed<'a> {
     pub status: i32,
     /// A full sync of the tree.
     pub full: Option<Deletions>,
-    /// Paths.
+    /// Paths, as many as were asked for.
     pub paths: Vec<(&'a RelPath, Dirt)>,
+    /// How many there are beside those.
+    pub more: usize,
 }
 
 #[derive(Debug, Default)]
@@ -84,6 +90,9 @@ struct FullLane {
     running: Option<Deletions>,
     not_before: Duration,
     partial: u32,
+    failures: u32,
+    /// How it failed last, where that says nothing about the remote.
+    trouble: Option<Outcome>,
     /// What changed while it ran: its list may be older than what the batches sent.
     replay: Backlog,
 }
@@ -104,6 +113,7 @@ impl Remote {
             failures: 0,
             trouble: None,
             status: 0,
+            recorded: false,
             stalls: 0,
             not_before: Duration::ZERO,
             batch_bytes: MAX_JOB_BYTES,
@@ -256,20 +266,40 @@ impl Remote {
 
     /// Tries everything again that failed, now.
     pub fn sweep(&mut self, now: Duration) {
-        self.backlog.release(now);
+        self.backlog.retry(now);
         self.not_before = self.not_before.min(now);
         self.full.not_before = self.full.not_before.min(now);
     }
 
     /// What failed and waits for its next try, and rsync's exit status; for the fail log.
-    pub fn failed(&self) -> Failed<'_> {
+    /// At most `most` paths are named.
+    pub fn failed(&self, most: usize) -> Failed<'_> {
         let down = self.is_in_trouble();
         let in_flight = self.in_flight.iter().flatten().map(|(path, entry)| (path, entry));
         let all = self.backlog.iter().chain(in_flight);
-        let paths =
+        let mut paths =
             all.filter(|(_, entry)| down || entry.attempts > 0).map(|(path, entry)| (path, entry.dirt));
-        let full = self.full.wanted.or(self.full.running).filter(|_| down || self.full.partial > 0);
-        Failed { status: self.status, full, paths: paths.collect() }
+        let full = self.full.wanted.or(self.full.running).filter(|_| down || self.full.has_failed());
+        let named = paths.by_ref().take(most).collect();
+        Failed { status: self.status, full, paths: named, more: paths.count() }
+    }
+
+    /// Whether what [`Remote::failed`] tells may have changed with the job that just ended.
+    pub fn touched_record(&mut self, outcome: Outcome) -> bool {
+        let before = self.recorded;
+        let still = || self.is_in_trouble() || self.full.has_failed() || self.backlog.has_failed();
+        self.recorded = outcome != Outcome::Done || (before && still());
+        before || self.recorded
+    }
+
+    /// Paths that batches still carry, or that wait for the root to come back.
+    pub fn carries(&self, path: &RelPath) -> bool {
+        self.backlog.holds(path) || self.parked.holds(path)
+    }
+
+    /// Paths of the batch under way.
+    pub fn in_flight(&self) -> impl Iterator<Item = &RelPath> {
+        self.in_flight.iter().flatten().map(|(path, _)| path)
     }
 
     fn collapse(&mut self, now: Duration, limit: usize) -> Option<Collapsed> {
@@ -295,6 +325,12 @@ impl Remote {
         if let Some(last) = self.last_work.get_mut(slot) {
             *last = now;
         }
+    }
+}
+
+impl FullLane {
+    fn has_failed(&self) -> bool {
+        self.partial > 0 || self.failures > 0
     }
 }
 

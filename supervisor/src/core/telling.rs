@@ -2,17 +2,22 @@
 //! queue, and from there to the plugin when it is ready for more. Nothing here ever keeps a
 //! remote waiting.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use common::event::{Change, TreeId};
 use common::message::{Outcome, RemoteOutcome, Verdict, Work};
+use common::path::RelPath;
 
 use super::ledger::{Ledger, Standing};
 use super::outlet::{Event, Outlet, Turn};
 use super::pool::Pool;
+use super::remote::Remote;
 use super::retry::Jitter;
 use super::{Action, Pace, PluginId, RemoteId, Role, earliest, notice};
 
+/// How long a stop waits for a plugin that is being started.
+const ABSENT: Duration = Duration::from_secs(2);
 /// What was dropped is spoken of at most this often.
 const DROPPED_PAUSE: Duration = Duration::from_secs(10);
 /// Added to twice a plugin's own deadline before it is killed over a delivery.
@@ -67,10 +72,12 @@ impl Telling {
         }
     }
 
-    /// A job is over; `None` when its syncer died.
-    pub fn end(&mut self, tree: TreeId, role: Role, remote: RemoteId, outcome: Option<Outcome>) {
-        if let Some(ledger) = self.ledger(tree) {
-            ledger.end(role, remote, outcome.map_or(Some(RemoteOutcome::Failed), standing));
+    /// A job is over; `None` when its syncer died. `remote` is what it was for, as it is now.
+    pub fn end(&mut self, role: Role, id: RemoteId, remote: &Remote, outcome: Option<Outcome>) {
+        if let Some(ledger) = self.ledger(remote.tree) {
+            let in_flight: BTreeSet<&RelPath> = remote.in_flight().collect();
+            let carries = |path: &RelPath| in_flight.contains(path) || remote.carries(path);
+            ledger.end(role, id, outcome.map_or(Some(RemoteOutcome::Failed), standing), carries);
         }
     }
 
@@ -91,7 +98,7 @@ impl Telling {
     ) -> Option<Action> {
         let outlet = self.outlets.get_mut(usize::from(id.0))?;
         let (verdicts, note) = report;
-        match outlet.done(now, verdicts, jitter) {
+        match outlet.done(now, verdicts, note, jitter) {
             Turn::None => None,
             Turn::Down => Some(notice::plugin_down(outlet, note)),
             Turn::Up => Some(notice::plugin_up(outlet)),
@@ -142,15 +149,22 @@ impl Telling {
         self.outlets.iter_mut().for_each(|outlet| outlet.hurry(now));
     }
 
-    /// True when all that could be told has been told.
-    pub fn is_quiet(&self) -> bool {
-        self.outlets.iter().all(|outlet| outlet.pending() == 0 || outlet.is_down())
+    /// True when all that could be told has been told. A plugin that is not there is waited for
+    /// only for a moment; `waited` is how long that has been.
+    pub fn is_quiet(&self, pool: &Pool, waited: Duration) -> bool {
+        let absent = |role| waited >= ABSENT && !pool.is_ready(role);
+        self.roles().zip(&self.outlets).all(|(role, outlet)| outlet.is_quiet() || absent(role))
     }
 
     /// What plugins have not been told when the supervisor stops.
-    pub fn say_untold(&self, out: &mut Vec<Action>) {
+    pub fn say_untold(&mut self, out: &mut Vec<Action>) {
+        let untold = std::mem::take(&mut self.untold);
         let unsettled = self.ledgers.iter().map(Ledger::len).fold(0, usize::saturating_add);
-        for outlet in &self.outlets {
+        for outlet in &mut self.outlets {
+            let dropped = outlet.take_dropped().saturating_add(untold);
+            if dropped > 0 {
+                out.push(notice::plugin_dropped(outlet, dropped));
+            }
             let pending = outlet.pending().saturating_add(unsettled);
             if pending > 0 {
                 out.push(notice::not_told(outlet, pending));

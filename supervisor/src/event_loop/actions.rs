@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::time::SystemTime;
 
 use common::config::PluginName;
 use common::confine::Confinement;
@@ -9,7 +10,7 @@ use common::message::{Job, PluginEvent, Work};
 use log::{error, log};
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
-use nix::unistd::read;
+use nix::unistd::{geteuid, read};
 
 use super::{EventLoop, Stop, send_kill};
 use crate::accounts;
@@ -53,6 +54,9 @@ impl EventLoop {
         let confinement = self.confinement(role)?;
         let wake = self.wake.1.try_clone()?;
         let output = self.output(role);
+        if let Role::Plugin(_) = role {
+            self.spared.insert(confinement.identity.map_or(geteuid().as_raw(), |identity| identity.uid));
+        }
         let debug = self.plan.config().debug;
         Child::start(role, self.plan.name(role), confinement, debug, output, (self.met.0.clone(), wake))
     }
@@ -117,9 +121,11 @@ impl EventLoop {
         }
     }
 
-    /// The core counts from its start; people count from 1970.
+    /// The core counts from its start; people count from 1970. The clock of today counts: it may
+    /// have been set since.
     fn dated(&self, (tree, settled): Event) -> PluginEvent {
-        let time = self.born.saturating_add(settled.seen).as_millis();
+        let ago = self.now().saturating_sub(settled.seen);
+        let time = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().saturating_sub(ago).as_millis();
         PluginEvent {
             tree,
             path: settled.path,

@@ -33,6 +33,9 @@ pub(crate) fn enter(mode: &str, arguments: Vec<OsString>) -> Exit {
     Exit::Ok
 }
 
+/// A syncer's sign of life, encoded.
+const BEAT: [u8; 2] = [1, 0];
+
 /// The frames that hurt a receiver which trusts its sender, see `privsep.md` 1.1.
 fn raw_frame(name: &str) -> Option<Vec<u8>> {
     let numbers =
@@ -55,14 +58,14 @@ fn raw_frame(name: &str) -> Option<Vec<u8>> {
 
 fn send_raw(socket: RawFd, name: &str) -> io::Result<()> {
     if name == "beat" {
-        return Ok(send(socket, &[1], MsgFlags::MSG_NOSIGNAL).map(drop)?);
+        return Ok(send(socket, &BEAT, MsgFlags::MSG_NOSIGNAL).map(drop)?);
     }
     if name == "descriptors" {
         // A valid report, with a hundred descriptors that nobody asked for.
         let descriptors = vec![socket; 100];
         let rights = [ControlMessage::ScmRights(&descriptors)];
         for _ in 0..20 {
-            sendmsg::<()>(socket, &[IoSlice::new(&[1])], &rights, MsgFlags::MSG_NOSIGNAL, None)?;
+            sendmsg::<()>(socket, &[IoSlice::new(&BEAT)], &rights, MsgFlags::MSG_NOSIGNAL, None)?;
         }
         return Ok(());
     }

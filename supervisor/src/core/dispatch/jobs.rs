@@ -66,7 +66,7 @@ impl Dispatcher {
         let idle = |remote: &Remote| {
             remote.pending() == 0 || remote.is_in_trouble() || self.permits(remote.tree).is_none()
         };
-        let quiet = self.remotes.iter().all(idle) && self.telling.is_quiet();
+        let quiet = self.remotes.iter().all(idle) && self.telling.is_quiet(&self.pool, waited);
         if waited < DRAIN_LEAST || (waited < DRAIN_MOST && !quiet) {
             return;
         }

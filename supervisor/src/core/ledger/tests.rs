@@ -32,7 +32,7 @@ impl Fixture {
     }
 
     fn end(&mut self, remote: u16, outcome: Option<RemoteOutcome>) {
-        self.ledger.end(Role::Syncer(RemoteId(remote), Lane::Batch), RemoteId(remote), outcome);
+        self.ledger.end(Role::Syncer(RemoteId(remote), Lane::Batch), RemoteId(remote), outcome, |_| false);
     }
 
     fn told(&mut self) -> Vec<(String, u32)> {
@@ -128,6 +128,28 @@ fn a_tree_covers_what_is_below_it_and_nothing_else() {
     it.begin(0, &batch(&[("d0", Dirt::Touched), ("e", Dirt::Removed)]));
     it.end(0, Some(RemoteOutcome::Done));
     assert_eq!(it.told(), told(&[("d0", 1), ("e", 1)]));
+}
+
+#[test]
+fn told_in_the_order_of_events() {
+    let mut it = Fixture::new(1);
+    for text in ["z", "a", "m", "a"] {
+        it.note(text, Dirt::Touched, 1);
+    }
+    it.begin(0, &Work::Full);
+    it.end(0, Some(RemoteOutcome::Done));
+    assert_eq!(it.told(), told(&[("z", 1), ("m", 1), ("a", 1)]));
+}
+
+#[test]
+fn a_full_sync_does_not_answer_for_what_a_batch_carries() {
+    let mut it = Fixture::new(1);
+    it.note("page.php", Dirt::Touched, 1);
+    it.note("", Dirt::Sweep, 0);
+    let role = Role::Syncer(RemoteId(0), Lane::Full);
+    it.ledger.begin(role, &Work::Full);
+    it.ledger.end(role, RemoteId(0), Some(RemoteOutcome::Done), |path| *path == self::path("page.php"));
+    assert_eq!(it.told(), told(&[("", 0)]));
 }
 
 #[test]

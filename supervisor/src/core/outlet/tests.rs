@@ -36,7 +36,10 @@ fn a_path_waits_once() {
     assert_eq!((taken[0].1.mask, taken[0].1.seen), (3, at(0)));
     outlet.push(at(6), event("a", 6, 4));
     assert_eq!(names(&outlet.take(at(6))), [""; 0], "one delivery at a time");
-    assert_eq!(outlet.done(at(7), &[Verdict::Delivered, Verdict::Delivered], &mut jitter()), Turn::None);
+    assert_eq!(
+        outlet.done(at(7), &[Verdict::Delivered, Verdict::Delivered], "refused", &mut jitter()),
+        Turn::None
+    );
     assert_eq!(names(&outlet.take(at(7))), ["a"]);
 }
 
@@ -59,15 +62,17 @@ fn nobody_answers_for_a_minute() {
     let (mut now, mut turns, mut jitter) = (at(0), vec![], jitter());
     while now < at(60_000) {
         now = outlet.deadline().unwrap().max(now);
-        assert_eq!(names(&outlet.take(now)), ["a", "b", "c"]);
-        turns.push(outlet.done(now, &[Verdict::Unreachable], &mut jitter));
+        let mut all = names(&outlet.take(now));
+        all.sort();
+        assert_eq!(all, ["a", "b", "c"]);
+        turns.push(outlet.done(now, &[Verdict::Unreachable], "refused", &mut jitter));
     }
     assert_eq!(turns[0], Turn::Down);
     assert!(turns[1..].iter().all(|turn| *turn == Turn::None) && turns.len() < 20, "{turns:?}");
     assert!(outlet.is_down());
     now = outlet.deadline().unwrap();
     assert_eq!(outlet.take(now).len(), 3);
-    assert_eq!(outlet.done(now, &[Verdict::Delivered; 3], &mut jitter), Turn::Up);
+    assert_eq!(outlet.done(now, &[Verdict::Delivered; 3], "refused", &mut jitter), Turn::Up);
     assert_eq!((outlet.pending(), outlet.take_dropped()), (0, 0));
 }
 
@@ -84,7 +89,7 @@ fn what_is_refused_lets_others_pass_and_is_given_up() {
             .map(|name| if name == "bad" { Verdict::Refused } else { Verdict::Delivered })
             .collect();
         tries += 1;
-        assert_eq!(outlet.done(now, &verdicts, &mut jitter), Turn::None);
+        assert_eq!(outlet.done(now, &verdicts, "refused", &mut jitter), Turn::None);
         if tries == 1 {
             assert_eq!(outlet.pending(), 1);
         }
@@ -107,13 +112,68 @@ fn what_kills_the_plugin_takes_no_other_along() {
             outlet.abandon(at(1_000_000));
         } else {
             told.extend(taken.clone());
-            outlet.done(at(1_000_000), &vec![Verdict::Delivered; taken.len()], &mut jitter());
+            outlet.done(at(1_000_000), &vec![Verdict::Delivered; taken.len()], "refused", &mut jitter());
         }
     }
     told.sort();
     assert_eq!(told, ["a", "z"]);
     assert!(deaths <= 2 * MAX_TRIES, "{deaths}");
     assert_eq!(outlet.take_dropped(), 1);
+}
+
+#[test]
+fn one_change_that_nobody_answers_stops_no_other() {
+    let mut outlet = outlet();
+    for name in ["poison", "a", "b"] {
+        outlet.push(at(0), event(name, 0, 1));
+    }
+    let (mut now, mut told, mut jitter) = (at(0), vec![], jitter());
+    for _ in 0..20 {
+        now = outlet.deadline().unwrap().max(now);
+        let taken = names(&outlet.take(now));
+        let good: Vec<String> = taken.into_iter().take_while(|name| name != "poison").collect();
+        let mut verdicts = vec![Verdict::Delivered; good.len()];
+        verdicts.push(Verdict::Unreachable);
+        told.extend(good);
+        outlet.done(now, &verdicts, "refused", &mut jitter);
+    }
+    assert_eq!(told, ["a", "b"]);
+    assert!(now < at(60_000 * 10));
+}
+
+#[test]
+fn a_fixed_page_waits_for_the_pause_of_the_broken_one() {
+    let mut outlet = outlet();
+    outlet.push(at(0), event("page", 0, 1));
+    outlet.take(at(0));
+    outlet.done(at(1), &[Verdict::Refused], "refused", &mut jitter());
+    assert!(outlet.take(at(100)).is_empty());
+    outlet.push(at(101), event("page", 101, 2));
+    assert_eq!(outlet.take(at(101))[0].1.mask, 3);
+}
+
+#[test]
+fn the_killer_makes_good_ones_be_told_again_and_again() {
+    let mut outlet = outlet();
+    for n in 0..100 {
+        outlet.push(at(0), event(&format!("f{n:03}"), n, 1));
+    }
+    let (mut deaths, mut calls, mut now) = (0, 0, at(1000));
+    while outlet.pending() > 0 {
+        now += at(100_000);
+        let taken = names(&outlet.take(now));
+        match taken.iter().position(|name| name == "f050") {
+            Some(before) => {
+                (calls, deaths) = (calls + before, deaths + 1);
+                outlet.abandon(now);
+            }
+            None => {
+                calls += taken.len();
+                outlet.done(now, &vec![Verdict::Delivered; taken.len()], "refused", &mut jitter());
+            }
+        }
+    }
+    assert!(deaths <= MAX_TRIES + 1 && calls <= 200, "{deaths} deaths, {calls} calls");
 }
 
 #[test]
@@ -146,7 +206,7 @@ proptest! {
                 2 => if flying.is_empty() { flying = names(&outlet.take(now)); },
                 3 | 4 => if !flying.is_empty() {
                     let verdicts = if step == 3 { vec![Verdict::Delivered; n.min(flying.len())] } else { vec![Verdict::Refused; n.min(flying.len())] };
-                    outlet.done(now, &verdicts, &mut jitter);
+                    outlet.done(now, &verdicts, "refused", &mut jitter);
                     if step == 3 {
                         for name in flying.iter().take(n) {
                             if !outlet.waits(name) { owed.remove(name); }

@@ -20,25 +20,25 @@ impl Remote {
     pub fn finish(&mut self, now: Duration, lane: Lane, end: &JobEnd, jitter: &mut Jitter) -> Turn {
         self.note_work(now, lane);
         self.recursive.end(now, lane);
-        let turn = match lane {
-            Lane::Batch => self.finish_batch(now, end.outcome, jitter),
-            Lane::Full => self.finish_full(now, end.outcome, jitter),
-        };
-        let before = self.trouble;
         self.stalls = 0;
         if end.outcome != Outcome::Done {
             self.status = end.status;
         }
+        let turn = match lane {
+            Lane::Batch => self.finish_batch(now, end.outcome, jitter),
+            Lane::Full => self.finish_full(now, end.outcome, jitter),
+        };
         match end.outcome {
             Outcome::Done | Outcome::Partial | Outcome::RootEmpty => {
                 self.failures = 0;
                 self.trouble = None;
                 turn
             }
+            outcome if lane == Lane::Full && !is_of_the_remote(outcome) => turn,
             outcome => {
+                let before = self.trouble.replace(outcome);
                 self.failures = self.failures.saturating_add(1);
                 self.not_before = now.saturating_add(delay(outcome, self.failures, jitter));
-                self.trouble = Some(outcome);
                 if before == Some(outcome) { Turn::None } else { Turn::Failed }
             }
         }
@@ -99,7 +99,7 @@ impl Remote {
         self.replay(now);
         match outcome {
             Outcome::Done => {
-                self.full.partial = 0;
+                (self.full.partial, self.full.failures, self.full.trouble) = (0, 0, None);
                 Turn::Synced
             }
             Outcome::RootEmpty => Turn::RootEmpty,
@@ -118,8 +118,12 @@ impl Remote {
             | Outcome::RootGone
             | Outcome::TimedOut
             | Outcome::Broken => {
+                // A pause of its own: batches that get through meanwhile say nothing about it.
+                self.full.failures = self.full.failures.saturating_add(1);
                 self.want_full(now, deletions);
-                Turn::None
+                self.full.not_before = now.saturating_add(delay(outcome, self.full.failures, jitter));
+                let before = self.full.trouble.replace(outcome);
+                if before == Some(outcome) { Turn::None } else { Turn::FullFailed }
             }
         }
     }
@@ -140,5 +144,20 @@ impl Remote {
         } else {
             self.backlog.put_back(taken, retry);
         }
+    }
+}
+
+/// Whether a full sync that ends like this says something about the remote, and not only about
+/// so large a job.
+fn is_of_the_remote(outcome: Outcome) -> bool {
+    match outcome {
+        Outcome::Unreachable | Outcome::UnknownHost | Outcome::NoSpace | Outcome::RootGone => true,
+        Outcome::Done
+        | Outcome::Partial
+        | Outcome::RootEmpty
+        | Outcome::Refused
+        | Outcome::Misconfigured
+        | Outcome::TimedOut
+        | Outcome::Broken => false,
     }
 }

@@ -1,0 +1,187 @@
+//! Defects that the core once had, each with a test of its name.
+
+use std::time::Duration;
+
+use common::event::{Change, Dirt, RECEIVED, RootId, TreeId};
+use common::message::{LossCause, Outcome, Verdict};
+use common::path::RelPath;
+
+use super::backlog::{Backlog, ECHO, Traffic};
+use super::dispatch::{Dispatcher, Setup};
+use super::{Action, Input, JobEnd, Lane, Pace, PluginId, RemoteId, Role};
+
+const ROOT: RootId = RootId { device: 1, inode: 1, born: 0 };
+const BATCH: Role = Role::Syncer(RemoteId(0), Lane::Batch);
+const FULL: Role = Role::Syncer(RemoteId(0), Lane::Full);
+const PLUGIN: PluginId = PluginId(0);
+
+fn at(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+fn change(path: &str, dirt: Dirt) -> Change {
+    Change { path: RelPath::new(path).unwrap(), dirt, mask: 8 }
+}
+
+/// A core whose children are ready, and what it asked for since.
+struct Fixture {
+    core: Dispatcher,
+    out: Vec<Action>,
+}
+
+impl Fixture {
+    fn new(remotes: u16) -> Fixture {
+        let labels = (0..remotes).map(|n| (n.to_string(), Traffic::OneWay)).collect();
+        let core = Dispatcher::new(Setup {
+            trees: vec![("/t".to_owned(), labels)],
+            full_sync: false,
+            mirror: false,
+            plugins: vec![("plugin".to_owned(), Duration::from_secs(1))],
+            crontab: None,
+            sweep: Duration::from_secs(3600),
+            workers: 4,
+            max_syncers: 4,
+            seed: 7,
+        });
+        let mut it = Fixture { core, out: vec![] };
+        it.core.start(at(0), &mut it.out);
+        for n in 0..remotes {
+            it.on(1, Input::Ready(Role::Syncer(RemoteId(n), Lane::Batch)));
+        }
+        it.on(1, Input::Ready(Role::Plugin(PLUGIN)));
+        it.on(2, Input::Watching(TreeId(0), ROOT, 1));
+        it.out.clear();
+        it
+    }
+
+    fn on(&mut self, millis: u64, input: Input) {
+        self.core.on(at(millis), input, &mut self.out);
+    }
+
+    fn change(&mut self, millis: u64, path: &str) {
+        self.on(millis, Input::Changes(TreeId(0), vec![change(path, Dirt::Touched)]));
+    }
+
+    fn done(&mut self, millis: u64, role: Role, outcome: Outcome) {
+        self.on(millis, Input::Done(role, JobEnd { outcome, status: 23, tail: String::new() }));
+    }
+
+    /// What plugins were given to tell since this was last asked.
+    fn told(&mut self) -> Vec<String> {
+        let mut told = vec![];
+        for action in std::mem::take(&mut self.out) {
+            if let Action::Deliver(_, events) = action {
+                told.extend(events.iter().map(|(_, it)| it.path.to_string()));
+            }
+        }
+        told
+    }
+}
+
+#[test]
+fn the_fail_log_keeps_records_of_what_is_done() {
+    let mut it = Fixture::new(1);
+    it.change(10, "a");
+    it.done(20, BATCH, Outcome::Partial);
+    assert_eq!(it.core.remotes()[0].failed(9).paths.len(), 1);
+    let recorded = it.core.failures();
+    it.on(5000, Input::Tick);
+    it.done(5010, BATCH, Outcome::Done);
+    assert!(it.core.remotes()[0].failed(9).paths.is_empty());
+    assert_ne!(it.core.failures(), recorded);
+}
+
+#[test]
+fn a_full_sync_that_always_fails_is_tried_twice_a_second() {
+    let mut it = Fixture::new(1);
+    it.on(10, Input::Rescan(TreeId(0), RelPath::root(), LossCause::Overflow));
+    it.on(11, Input::Ready(FULL));
+    let (mut fulls, mut lines) = (0, 0);
+    for now in (20..600_000).step_by(100) {
+        it.change(now, "a");
+        for role in [BATCH, FULL, Role::Plugin(PLUGIN)] {
+            it.on(now, Input::Alive(role, Pace::Idle));
+        }
+        let actions = std::mem::take(&mut it.out);
+        for action in actions {
+            match action {
+                Action::Send(FULL, _) => {
+                    fulls += 1;
+                    it.done(now + 1, FULL, Outcome::Broken);
+                }
+                Action::Send(role, _) => it.done(now + 2, role, Outcome::Done),
+                Action::Log(..) => lines += 1,
+                Action::Deliver(id, events) => {
+                    it.on(now + 3, Input::Told(id, vec![Verdict::Delivered; events.len()], String::new()));
+                }
+                Action::Spawn(_) | Action::Kill(_) | Action::Drained => {}
+            }
+        }
+    }
+    assert!((2..60).contains(&fulls), "{fulls}");
+    assert!(lines < 10, "{lines}");
+}
+
+#[test]
+fn plugins_are_not_told_of_the_loss_of_a_whole_tree() {
+    let mut alone = Fixture::new(0);
+    alone.on(10, Input::Rescan(TreeId(0), RelPath::root(), LossCause::Overflow));
+    assert_eq!(alone.told(), [RelPath::root().to_string()]);
+    let mut it = Fixture::new(1);
+    it.on(10, Input::Rescan(TreeId(0), RelPath::root(), LossCause::Overflow));
+    it.on(11, Input::Ready(FULL));
+    assert_eq!(it.told(), [""; 0]);
+    it.done(20, FULL, Outcome::Done);
+    assert_eq!(it.told(), [RelPath::root().to_string()]);
+}
+
+#[test]
+fn a_stop_waits_for_what_is_refused() {
+    let mut it = Fixture::new(0);
+    it.change(10, "a");
+    it.on(20, Input::Told(PLUGIN, vec![Verdict::Refused], "HTTP 404".to_owned()));
+    it.on(100, Input::Drain);
+    let mut now = 100;
+    while !it.out.contains(&Action::Drained) {
+        if !it.told().is_empty() {
+            it.on(now, Input::Told(PLUGIN, vec![Verdict::Refused], "HTTP 404".to_owned()));
+        }
+        now += 10;
+        it.on(now, Input::Tick);
+        assert!(now < 2_000);
+    }
+}
+
+#[test]
+fn plugins_are_told_in_the_order_of_names() {
+    let mut it = Fixture::new(0);
+    let changes = ["z", "a", "m"].map(|path| change(path, Dirt::Removed));
+    it.on(10, Input::Changes(TreeId(0), changes.into()));
+    assert_eq!(it.told(), ["\"z\"", "\"a\"", "\"m\""]);
+}
+
+#[test]
+fn a_sweep_lets_echoes_and_held_removals_go() {
+    let mut backlog = Backlog::default();
+    let received = Change { mask: RECEIVED, ..change("f", Dirt::Touched) };
+    backlog.insert(at(0), &received, Traffic::BothWays);
+    backlog.insert(at(0), &change("g", Dirt::Removed), Traffic::BothWays);
+    let held = backlog.next_ready();
+    backlog.retry(at(10));
+    assert_eq!(backlog.next_ready(), held);
+    backlog.release(at(10));
+    assert_eq!(backlog.take(at(10), 1000).len(), 1, "a stop lets removals go, and no echo");
+    assert_eq!(backlog.next_ready(), Some(ECHO));
+}
+
+/// The root is lost: syncers with a copy of the host's mounts are replaced.
+#[test]
+fn an_ssh_syncer_keeps_the_mounts_of_its_start() {
+    let mut it = Fixture::new(1);
+    it.on(10, Input::RootLost(TreeId(0), common::message::RootLoss::Unmounted));
+    assert!(it.out.contains(&Action::Kill(BATCH)));
+    it.on(20, Input::Exited(BATCH, "killed".to_owned()));
+    it.on(30, Input::Watching(TreeId(0), ROOT, 1));
+    it.change(40, "a");
+    assert!(it.out.contains(&Action::Spawn(BATCH)), "{:?}", it.out);
+}
