@@ -4,6 +4,8 @@
 mod support;
 
 use std::fs;
+use std::path::Path;
+use std::time::Duration;
 
 use support::{LOCALHOST, Mirror, SOON, Setup, exists, holds, wait_until, write};
 
@@ -107,4 +109,31 @@ fn a_full_sync_with_a_filter() {
     assert!(holds(mirror.replica("x/dcd4"), "sent later"));
     assert!(!exists(mirror.replica("x/tree/cd5.tmp")));
     check(&mirror);
+}
+
+/// `<crontab>`, by its own timer, for all remotes, with both filters.
+#[test]
+fn every_minute() {
+    let crontab = "<crontab start=\"true\" schedule=\"1\"><crontabfilter start=\"true\"><exclude \
+                   expression=\"*.php\"/></crontabfilter></crontab></sersync>";
+    let setup =
+        Setup::plain().remotes(&[LOCALHOST, LOCALHOST]).filter(&["(.*)\\.gz"]).edit("</sersync>", crontab);
+    let mut mirror = Mirror::new(setup);
+    for name in ["pre", "page.php", "packed.gz"] {
+        write(mirror.source(name), name);
+    }
+    for replica in &mirror.replicas {
+        for name in ["stale", "theirs.php", "theirs.gz"] {
+            write(replica.join(name), name);
+        }
+    }
+    mirror.run();
+    let everywhere = |met: &dyn Fn(&Path) -> bool| mirror.replicas.iter().all(|replica| met(replica));
+    let synced = |replica: &Path| holds(replica.join("pre"), "pre") && !exists(replica.join("stale"));
+    wait_until("a full sync", Duration::from_secs(100), || everywhere(&synced));
+    for replica in &mirror.replicas {
+        let kept = ["theirs.php", "theirs.gz"].iter().all(|name| exists(replica.join(name)));
+        let excluded = ["page.php", "packed.gz"].iter().all(|name| !exists(replica.join(name)));
+        assert!(kept && excluded, "{}", replica.display());
+    }
 }

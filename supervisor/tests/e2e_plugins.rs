@@ -320,7 +320,7 @@ fn a_watcher_that_died_is_told_of() {
 #[test]
 fn what_a_command_leaves_running_lives_on() {
     let mut mirror = Mirror::new(Setup::plain().plugin("command", &command("")));
-    script(&mirror, "setsid sleep 300 <&- >&- 2>&- & echo $! >> @DIR@/told");
+    script(&mirror, "setsid -f sh -c 'echo $$ >> @DIR@/told; exec sleep 300' <&- >&- 2>&-");
     mirror.run();
     write(mirror.source("f"), "x");
     let started = || fs::read_to_string(mirror.dir.join("told")).unwrap().trim().parse::<i32>().ok();

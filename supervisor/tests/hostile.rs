@@ -21,7 +21,9 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::{LOCALHOST, Mirror, SOON, Setup, holds, is_root, processes, wait_until, write};
+use support::{
+    LOCALHOST, Listener, Manner, Mirror, SOON, Setup, holds, is_root, processes, wait_until, write,
+};
 
 /// By when a change must have reached the honest remote, whatever the other one's syncer does.
 const PROMPTLY: Duration = Duration::from_secs(4);
@@ -44,6 +46,7 @@ const SCENARIOS: &[(&str, &str, Expect)] = {
         // What takes long comes first: it ignores everything, it never says hello.
         ("syncer0", "deaf", Line("restarting it")),
         ("syncer0", "never-come", Line("restarting it")),
+        ("plugin-socket", "deaf", Line("restarting it")),
         // Frames before anything was agreed.
         ("syncer0", "early garbage", Violation("does not decode")),
         ("syncer0", "early length-too-long", Violation("frame ")),
@@ -82,6 +85,17 @@ const SCENARIOS: &[(&str, &str, Expect)] = {
         ("syncer0", "stop", Line("was stopped")),
         ("syncer0", "exit-at-once", Line("restarting it")),
         ("syncer0", "exit-when-ready", Line("restarting it")),
+        // A plugin.
+        ("plugin-socket", "early garbage", Violation("does not decode")),
+        ("plugin-socket", "late oversize", Violation("too long")),
+        ("plugin-socket", "ready-twice", Violation("ready twice")),
+        ("plugin-socket", "unasked", Violation("not given")),
+        ("plugin-socket", "wrong-ticket", Violation("not given")),
+        ("plugin-socket", "done-twice", Violation("not given")),
+        ("plugin-socket", "too-many-verdicts", Violation("not given")),
+        ("plugin-socket", "forgery", Line("forged")),
+        ("plugin-socket", "beats", Nothing),
+        ("plugin-socket", "exit-when-ready", Line("restarting it")),
         // The watcher.
         ("watcher", "unknown-tree", Violation("tree that does not exist")),
         ("watcher", "dot-dot", Violation("does not decode")),
@@ -141,6 +155,11 @@ fn survive(role: &str, mode: &str, expect: Expect) {
     }
     let place = tempfile::Builder::new().prefix("sersync-hostile-").tempdir().unwrap();
     let mut setup = Setup::plain().remotes(&[LOCALHOST, LOCALHOST]);
+    let told = Listener::new(Manner::Listens);
+    if role == "plugin-socket" {
+        let block = "<plugin name=\"socket\" timeout=\"1\"><localpath watch=\"@DIR@/source0\"><deshost ip=\"127.0.0.1\"";
+        setup = setup.plugin("socket", &format!("{block} port=\"{}\"/></localpath></plugin>", told.port));
+    }
     setup.program = copy_of_self(place.path());
     setup.expects_violations = true;
     let choose = |text: &str| fs::write(place.path().join("mode"), text).unwrap();
@@ -165,6 +184,9 @@ fn survive(role: &str, mode: &str, expect: Expect) {
         let everywhere =
             || mirror.replicas.iter().all(|replica| holds(replica.join("recovered"), "recovered"));
         wait_until("all goes well again", Duration::from_mins(1), everywhere);
+        let path = mirror.source("recovered").display().to_string();
+        let heard = || role != "plugin-socket" || told.has(&path);
+        wait_until("the plugin tells again", Duration::from_mins(1), heard);
     }
     check(&mut mirror);
     assert!(!mirror.log().lines().any(|line| line.starts_with("forged")), "a forged line");

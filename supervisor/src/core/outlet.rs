@@ -236,7 +236,7 @@ impl Outlet {
     /// It may be this very change that nobody answers: after a few times the others go first.
     fn answer_failed(&mut self, now: Duration, place: (Duration, u64), mut item: Item) {
         item.unanswered = item.unanswered.saturating_add(1);
-        if item.unanswered % UNANSWERED == 0 {
+        if item.unanswered.is_multiple_of(UNANSWERED) {
             self.insert(now, item);
         } else {
             self.put_back(place, item);

@@ -9,7 +9,10 @@ use std::time::Duration;
 use common::confine;
 use common::event::{Change, Dirt, TreeId};
 use common::exit::Exit;
-use common::message::{LossCause, Outcome, SyncerOrder, SyncerReport, WatcherOrder, WatcherReport};
+use common::message::{
+    LossCause, Outcome, PluginOrder, PluginReport, SyncerOrder, SyncerReport, Verdict, WatcherOrder,
+    WatcherReport,
+};
 use common::path::RelPath;
 use common::wire::{self, MAX_FRAME, Uplink};
 use ipc_channel::ipc::IpcReceiver;
@@ -25,7 +28,11 @@ pub(crate) fn enter(mode: &str, arguments: Vec<OsString>) -> Exit {
     if name.strip_prefix("sersync: ") != Some(victim) {
         return supervisor::run::main(arguments);
     }
-    let result = if victim == "watcher" { watcher(how, &channel) } else { syncer(how, &channel) };
+    let result = match victim {
+        "watcher" => watcher(how, &channel),
+        "plugin-socket" => plugin(how, &channel),
+        _ => syncer(how, &channel),
+    };
     // Whoever fails at being hostile says so, and the test fails.
     if let Err(error) = result {
         eprintln!("hostile {how}: {error}");
@@ -177,6 +184,52 @@ fn syncer(how: &str, channel: &str) -> io::Result<()> {
             confine::null_stdin()?;
         }
         "stop" => raise(Signal::SIGSTOP)?,
+        "exit-when-ready" => return Ok(()),
+        // It ignores everything.
+        _ => {}
+    }
+    idle()
+}
+
+fn plugin(how: &str, channel: &str) -> io::Result<()> {
+    let Hostile { socket, uplink, orders, first } = begin::<PluginOrder>(how, channel)?;
+    if let PluginOrder::Configure(slice) = &first {
+        confine::enter(&slice.confinement).map_err(io::Error::other)?;
+    }
+    let say = |report: PluginReport| uplink.send(&report).map_err(io::Error::other);
+    let next = || match orders.recv() {
+        Ok(PluginOrder::Deliver { ticket, events }) => Ok((ticket, events.len())),
+        other => Err(io::Error::other(format!("{other:?}"))),
+    };
+    say(PluginReport::Ready)?;
+    if let Some(frame) = how.strip_prefix("late ") {
+        send_raw(socket, frame)?;
+        idle();
+    }
+    let done = |ticket: u64, verdicts: usize, note: String| {
+        say(PluginReport::Done { ticket, verdicts: vec![Verdict::Unreachable; verdicts], note })
+    };
+    match how {
+        "ready-twice" => say(PluginReport::Ready)?,
+        "unasked" => done(0, 0, String::new())?,
+        "wrong-ticket" => done(next()?.0 ^ 1, 0, String::new())?,
+        "done-twice" => {
+            let (ticket, _) = next()?;
+            done(ticket, 1, String::new())?;
+            done(ticket, 1, String::new())?;
+        }
+        "too-many-verdicts" => {
+            let (ticket, events) = next()?;
+            done(ticket, events.saturating_add(1), String::new())?;
+        }
+        "forgery" => {
+            let (ticket, _) = next()?;
+            done(ticket, 1, "\nforged line in a note\r\x1b[31m".repeat(2000))?;
+            return Ok(());
+        }
+        "beats" => loop {
+            say(PluginReport::Beat)?;
+        },
         "exit-when-ready" => return Ok(()),
         // It ignores everything.
         _ => {}
