@@ -196,7 +196,7 @@ fn see_as_passwd(file: &OsStr) -> Result<(), ConfineError> {
     };
     let (no, passwd) = (None::<&OsStr>, OsStr::new("/etc/passwd"));
     advised(unshare(CloneFlags::CLONE_NEWNS))?;
-    // What the host mounts later still arrives here, and nothing of ours goes back.
+    // Nothing of ours goes back. What the host mounts later comes only by its shared mounts.
     advised(mount(no, "/", no, MsFlags::MS_REC | MsFlags::MS_SLAVE, no))?;
     advised(mount(Some(file), passwd, no, MsFlags::MS_BIND, no))?;
     let read_only = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
@@ -382,7 +382,7 @@ mod tests {
         let mut says = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
         let account = says.find(|line| line.contains("account="));
         assert!(account.as_deref().is_some_and(|line| line.ends_with("account=stranger")), "{account:?}");
-        // The host's is as it was, and what the host mounts now is seen inside.
+        // The host's is as it was, and what the host mounts now, on a shared mount, is seen inside.
         assert_eq!(std::fs::read("/etc/passwd").unwrap(), before);
         let late = mounted.0.join("late");
         std::fs::create_dir(&late).unwrap();

@@ -1,5 +1,6 @@
-//! `errorlog.txt`: what the CDN said to each request, as the original wrote it, but without user
-//! and password. Written for people and their scripts; that it cannot be written is no failure.
+//! What becomes of what the CDN says: `errorlog.txt` has it for each request, as the original
+//! wrote it, but without user and password; the log has only that it began or ceased to refuse.
+//! Both are for people and their scripts; that the file cannot be written is no failure.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -12,6 +13,8 @@ use crate::exchange::MAX_ANSWER;
 const MAX_ENTRIES: u32 = 1000;
 /// It is emptied too when it is this long, in bytes: entries of earlier processes are in it.
 const MAX_BYTES: u64 = 16 << 20;
+/// From this status on the CDN has not done what it was asked for.
+const REFUSAL: u16 = 300;
 
 /// The file.
 pub(crate) struct Answers {
@@ -25,6 +28,15 @@ pub(crate) struct Answers {
 enum Complaint {
     Due,
     Made,
+}
+
+/// What the CDN made of the last delivery that it answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It did what it was asked for.
+    Accepts,
+    /// Not all of it.
+    Refuses,
 }
 
 impl Answers {
@@ -53,6 +65,20 @@ impl Answers {
         }
         self.entries = self.entries.saturating_add(1);
         self.file.write_all(entry)
+    }
+}
+
+impl Standing {
+    /// Says what has changed. `status` is the highest of a delivery, so that a CDN that refuses
+    /// some of its URLs is not said to accept them again in between.
+    pub(crate) fn turn(&mut self, status: u16) {
+        let now = if status >= REFUSAL { Standing::Refuses } else { Standing::Accepts };
+        match (*self, now) {
+            (Standing::Accepts, Standing::Refuses) => log::warn!("cdn refuses status={status}"),
+            (Standing::Refuses, Standing::Accepts) => log::info!("cdn accepts again status={status}"),
+            (Standing::Accepts, Standing::Accepts) | (Standing::Refuses, Standing::Refuses) => {}
+        }
+        *self = now;
     }
 }
 

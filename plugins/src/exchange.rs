@@ -49,6 +49,14 @@ pub(crate) enum End {
     Over(Vec<u8>),
     /// The request is out; time ran out while more was waited for.
     Waiting(Vec<u8>),
+    /// All was written, but the peer broke the connection off, as it does when it closes
+    /// with something unread.
+    Broken {
+        /// What it said before.
+        answer: Vec<u8>,
+        /// Why.
+        reason: String,
+    },
     /// The request could not be sent.
     Failed {
         /// What failed: `connect` or `send`.
@@ -243,14 +251,27 @@ impl<'a> Exchange<'a> {
         let got = self.stream.as_mut().map_or(Ok(0), |stream| stream.read(&mut buffer));
         match got {
             Ok(length) if length > 0 => self.keep(buffer.get(..length).unwrap_or_default()),
+            Ok(_) => return Some(self.closed()),
             Err(error) if is_passing(&error) => {}
-            // Closed, or broken off: what was to be sent has been sent.
-            Ok(_) | Err(_) => return Some(End::Over(std::mem::take(&mut self.answer))),
+            Err(error) => return Some(self.broken(&error)),
         }
         if self.parting == Parting::Answer && is_complete(&self.answer) {
             return Some(End::Over(std::mem::take(&mut self.answer)));
         }
         (Instant::now() >= self.deadline).then(|| End::Waiting(std::mem::take(&mut self.answer)))
+    }
+
+    /// A peer that closed before the request came has the system answer it with a reset, which
+    /// reading does not show once the end of the stream was there.
+    fn closed(&mut self) -> End {
+        match self.stream.as_ref().map(TcpStream::take_error) {
+            Some(Ok(Some(error)) | Err(error)) => self.broken(&error),
+            Some(Ok(None)) | None => End::Over(std::mem::take(&mut self.answer)),
+        }
+    }
+
+    fn broken(&mut self, error: &io::Error) -> End {
+        End::Broken { answer: std::mem::take(&mut self.answer), reason: error.to_string() }
     }
 
     fn keep(&mut self, bytes: &[u8]) {

@@ -24,6 +24,8 @@ use crate::trust;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Most bytes of an answer that are read; a longer one costs its connection.
 const MAX_ANSWER: u64 = 64 << 10;
+/// How long they may take to come, once the status is there; a slower one costs its connection.
+const REST: Duration = Duration::from_secs(1);
 /// Statuses that speak of the moment, not of the change.
 const PASSING: [u16; 6] = [408, 425, 429, 502, 503, 504];
 
@@ -50,6 +52,7 @@ impl Posts {
             .timeout_global(Some(whole))
             .timeout_resolve(Some(whole.min(PATIENCE)))
             .timeout_connect(Some(whole.min(PATIENCE)))
+            .timeout_recv_body(Some(whole.min(REST)))
             .build();
         let agent = Agent::with_parts(config, DefaultConnector::default(), Names);
         Ok(Posts { agent, url: plugin.url, call, trace })
@@ -61,9 +64,10 @@ impl Posts {
         let request = self.agent.post(&self.url).header("Content-Type", kind);
         let mut response = request
             .send(body.as_bytes())
-            .map_err(|error| Failed::Unreachable(format!("post {}: {error}", self.shown())))?;
+            .map_err(|error| Failed::Unreachable(format!("post {}: {}", self.shown(), explained(&error))))?;
         let status = response.status().as_u16();
-        // Read to its end, the connection serves again; the verdict does not wait on it.
+        // Read to its end, the connection serves again. The next call waits for that, so it is
+        // bounded; how it ends changes no verdict.
         let _ = io::copy(&mut response.body_mut().as_reader().take(MAX_ANSWER), &mut io::sink());
         match status {
             200..300 => Ok(()),
@@ -90,6 +94,16 @@ impl Posts {
             }
         }
     }
+}
+
+/// The error for people. What `openssl req -x509` makes is marked as a CA, which a server's own
+/// certificate must not be; rustls says so only in the name of its error.
+fn explained(error: &Error) -> String {
+    let text = error.to_string();
+    if text.contains("CaUsedAsEndEntity") {
+        return format!("{text}: the server's own certificate is marked as a CA, it needs CA:FALSE");
+    }
+    text
 }
 
 /// Host names, as the other kinds look them up: ureq's own way panics when the process may not

@@ -11,6 +11,7 @@
 //! | `news` | one change as each format writes it, pure |
 //! | `command`, `child` | a program and its argument vector; a process seen through to its end |
 //! | `socket`, `refresh_cdn`, `answers` | plain TCP; the CDN's URLs, and what it answers |
+//! | `secrets` | user and password, hidden in what is answered |
 //! | `exchange`, `address` | connections at once over one poll loop; host names |
 //! | `http`, `trust` | a POST; whom TLS believes |
 //! | `expression` | regular expressions of the config |
@@ -27,6 +28,7 @@ mod http;
 mod news;
 mod plugin;
 mod refresh_cdn;
+mod secrets;
 mod socket;
 mod trust;
 

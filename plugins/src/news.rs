@@ -53,10 +53,10 @@ impl<'a> News<'a> {
         });
         let remotes = remotes.collect::<Option<Vec<_>>>()?;
         let mut news = News { event, root, path: Vec::new(), remotes };
-        let below = news.below();
-        // The root `/` has its slash already.
-        let trunk = if below.is_empty() { root } else { root.strip_suffix(b"/").unwrap_or(root) };
-        news.path = [trunk, &below].concat();
+        news.path = [root.strip_suffix(b"/").unwrap_or(root), &news.below()].concat();
+        if news.path.is_empty() {
+            news.path.push(b'/');
+        }
         Some(news)
     }
 
@@ -126,8 +126,12 @@ pub(crate) fn paths_with_nul(news: &[&News<'_>]) -> Vec<u8> {
 }
 
 /// Part of a path inside a URL that is the value of a query.
+///
+/// The CDN decodes a query once, and splits what it has then at CR LF. So these two are encoded
+/// twice, or the rest of a name would be a URL of its own. All other bytes are encoded once, as
+/// they always were.
 pub(crate) fn in_url(path: &[u8]) -> String {
-    percent_encode(path, URL).to_string()
+    percent_encode(path, URL).to_string().replace("%0D", "%250D").replace("%0A", "%250A")
 }
 
 /// A user or a password as the value of a query.
@@ -199,6 +203,11 @@ pub(crate) mod tests {
         for (tree, path, absolute) in [(0, "a/b", "/w/a/b"), (0, "", "/w"), (1, "a", "/a"), (1, "", "/")] {
             assert_eq!(path_of(tree, path), absolute.as_bytes(), "{tree} {path}");
         }
+        // A root that was written with a slash at its end.
+        let roots = [OsString::from("/w/")];
+        for (path, absolute) in [("a", "/w/a"), ("", "/w")] {
+            assert_eq!(News::new(&event(path), &roots, &REMOTES).unwrap().path, absolute.as_bytes());
+        }
         let stranger = PluginEvent { tree: TreeId(2), ..event("a") };
         assert!(News::new(&stranger, &ROOTS, &REMOTES).is_none());
         let stranger = PluginEvent { remotes: vec![(2, RemoteOutcome::Done)], ..event("a") };
@@ -255,8 +264,10 @@ pub(crate) mod tests {
         assert_eq!(in_url(b"/a-1._~/logo@2x(1),b!$*:c"), "/a-1._~/logo@2x(1),b!$*:c");
         assert_eq!(
             in_url(b" &#%+?\"'<>\\;=|^`\r\n\x7f\xff"),
-            "%20%26%23%25%2B%3F%22%27%3C%3E%5C%3B%3D%7C%5E%60%0D%0A%7F%FF"
+            "%20%26%23%25%2B%3F%22%27%3C%3E%5C%3B%3D%7C%5E%60%250D%250A%7F%FF"
         );
+        // Only the bytes, not what looks like them.
+        assert_eq!(in_url(b"%0D%0a\xe0\xa0"), "%250D%250a%E0%A0");
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //! request, byte for byte for plain names.
 //!
 //! The CDN takes seconds for an answer, so several requests are under way at once. What it
-//! answers is for people (`answers`); only that it is broken (5xx) counts as a failure.
+//! answers is for people (`answers`); only that it is broken (5xx) or closes without a word
+//! counts as a failure. That it refuses was never tried again: it is in the log, once.
 
 use std::time::{Duration, Instant};
 
@@ -12,20 +13,21 @@ use common::message::{EventKind, Verdict};
 use regex::bytes::Regex;
 
 use crate::address::Place;
-use crate::answers::Answers;
+use crate::answers::{Answers, Standing};
 use crate::deliver::{Deliver, Told, Trace, escape, timeout};
 use crate::exchange::{End, Onward, Parting, Rules, exchange};
 use crate::expression::{BadExpression, search};
 use crate::news::{News, credential, in_url};
+use crate::secrets::{HIDDEN, Secrets};
 
 /// Requests under way at once; the process has 64 descriptors.
 const WIDTH: usize = 16;
 /// Longest time for one request, whatever the config allows.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// From this status on the CDN cannot do anything at the moment.
+const BROKEN: u16 = 500;
 /// Most URLs in one request of a batch.
 const MAX_URLS: usize = 50;
-/// What stands for user and password where people read.
-const HIDDEN: &str = "***";
 
 /// The plugin.
 pub(crate) struct Refreshes {
@@ -33,6 +35,7 @@ pub(crate) struct Refreshes {
     call: Call,
     trace: Trace,
     answers: Answers,
+    standing: Standing,
 }
 
 /// The CDN, and what it is asked.
@@ -40,6 +43,7 @@ struct Site {
     place: Place,
     user: String,
     password: String,
+    secrets: Secrets,
     base: String,
     pattern: Option<Regex>,
 }
@@ -51,6 +55,15 @@ struct Query {
     of: Vec<usize>,
     /// `urls=…&dirs=…`
     text: String,
+}
+
+/// What an exchange comes to.
+struct Judged {
+    /// Of the answer, when it has one.
+    status: Option<u16>,
+    verdict: Verdict,
+    /// Why it failed; empty when it did not.
+    why: String,
 }
 
 /// One stale URL.
@@ -71,8 +84,10 @@ impl Refreshes {
         let pattern = plugin.pattern.as_ref().map(search).transpose()?;
         let RefreshCdnPlugin { domain, port, user, password, base, .. } = plugin;
         let place = Place { host: domain, port };
+        let secrets = Secrets::new(&user, &password)?;
         let (user, password) = (credential(&user), credential(&password));
-        Ok(Refreshes { site: Site { place, user, password, base, pattern }, call, trace, answers })
+        let site = Site { place, user, password, secrets, base, pattern };
+        Ok(Refreshes { site, call, trace, answers, standing: Standing::Accepts })
     }
 
     fn queries(&self, news: &[News<'_>]) -> Vec<Query> {
@@ -102,12 +117,20 @@ impl Refreshes {
                 site.request(&site.user, &site.password, query).into_bytes()
             })
         });
+        let mut highest = None;
         exchange(rules, &mut requests, &mut |number, end| {
             let Some(query) = queries.get(number) else { return Onward::Stop };
-            let (verdict, why) = site.judge(query, end, answers);
+            let Judged { status, verdict, why } = site.judge(query, end, answers);
+            highest = highest.max(status.filter(|status| *status < BROKEN));
             ends.set(query, verdict, why);
-            if verdict == Verdict::Delivered { Onward::More } else { Onward::Stop }
+            match verdict {
+                Verdict::Delivered | Verdict::Refused => Onward::More,
+                Verdict::Unreachable => Onward::Stop,
+            }
         });
+        if let Some(status) = highest {
+            self.standing.turn(status);
+        }
     }
 }
 
@@ -174,19 +197,28 @@ impl Site {
         self.request(HIDDEN, HIDDEN, query)
     }
 
-    /// Records the answer. Verdict and note.
-    fn judge(&self, query: &Query, end: End, answers: &mut Answers) -> (Verdict, String) {
-        let answer = match end {
-            End::Over(answer) | End::Waiting(answer) => answer,
+    /// Records the answer, and judges it.
+    fn judge(&self, query: &Query, end: End, answers: &mut Answers) -> Judged {
+        let (answer, unheard) = match end {
+            End::Over(answer) | End::Broken { answer, .. } => {
+                let unheard = answer.is_empty().then_some("closed without an answer");
+                (answer, unheard)
+            }
+            // It may be at work on it, so it is not asked again.
+            End::Waiting(answer) => (answer, None),
             End::Failed { step, reason } => {
-                return (Verdict::Unreachable, format!("{step} {}: {reason}", self.place));
+                let why = format!("{step} {}: {reason}", self.place);
+                return Judged { status: None, verdict: Verdict::Unreachable, why };
             }
         };
-        answers.record(&answer, &self.shown(query));
-        match status(&answer) {
-            Some(status) if status >= 500 => (Verdict::Unreachable, format!("HTTP {status}")),
-            Some(_) | None => (Verdict::Delivered, String::new()),
-        }
+        answers.record(&self.secrets.hide(&answer), &self.shown(query));
+        let status = status(&answer);
+        let (verdict, why) = match (status, unheard) {
+            (_, Some(why)) => (Verdict::Refused, why.to_owned()),
+            (Some(status), None) if status >= BROKEN => (Verdict::Unreachable, format!("HTTP {status}")),
+            (Some(_) | None, None) => (Verdict::Delivered, String::new()),
+        };
+        Judged { status, verdict, why }
     }
 }
 
@@ -275,16 +307,32 @@ mod tests {
     #[test]
     fn names_that_would_break_the_request() {
         let hostile = one(None, event(b"a b&dirs=/#%\r\nX: y\xff"));
-        let wanted = "urls=http://pic.xoyo.com/cms/a%20b%26dirs%3D/%23%25%0D%0AX:%20y%FF";
+        let wanted = "urls=http://pic.xoyo.com/cms/a%20b%26dirs%3D/%23%25%250D%250AX:%20y%FF";
         assert_eq!(hostile.as_deref(), Some(wanted));
         let captured = one(Some("site(.*)images"), event("a b&/images/c d"));
         assert_eq!(captured.as_deref(), Some("urls=http://pic.xoyo.com/cms/a%20b%26//c%20d"));
     }
 
+    /// The CDN decodes the query, and reads a URL on each line.
+    #[test]
+    fn a_line_break_in_a_name_purges_no_other_url() {
+        let base = "http://pic.xoyo.com/cms";
+        let hostile = "x\r\npic.xoyo.com/cms/victim";
+        let events = [event(hostile), event("y")];
+        let text = queries(None, true, &events).remove(0).text;
+        let decoded = percent_encoding::percent_decode_str(&text).decode_utf8().unwrap().into_owned();
+        let urls: Vec<_> = decoded.strip_prefix("urls=").unwrap().split("\r\n").collect();
+        assert_eq!(urls, [format!("{base}/x%0D%0Apic.xoyo.com/cms/victim"), format!("{base}/y")]);
+    }
+
     #[test]
     fn the_root_itself() {
-        let lost = PluginEvent { kind: EventKind::Rescanned, directory: true, ..event("") };
-        assert_eq!(one(None, lost).as_deref(), Some("dirs=http://pic.xoyo.com/cms/"));
+        for kind in [EventKind::Rescanned, EventKind::Changed] {
+            let root = PluginEvent { kind, directory: true, ..event("") };
+            assert_eq!(one(None, root).as_deref(), Some("dirs=http://pic.xoyo.com/cms/"));
+        }
+        let below = PluginEvent { kind: EventKind::Rescanned, directory: true, ..event("a/b") };
+        assert_eq!(one(None, below).as_deref(), Some("dirs=http://pic.xoyo.com/cms/a/b/"));
     }
 
     #[test]

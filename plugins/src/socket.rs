@@ -49,6 +49,9 @@ impl Sockets {
                 End::Over(_) => {}
                 // It keeps connections open: once is enough to know in a delivery.
                 End::Waiting(_) => *parting = Duration::ZERO,
+                End::Broken { answer: _, reason } => {
+                    result = Err(Failed::Refused(format!("unread {}: {reason}", self.place)));
+                }
                 End::Failed { step, reason } => {
                     result = Err(Failed::Unreachable(format!("{step} {}: {reason}", self.place)));
                 }

@@ -1,7 +1,7 @@
 //! From a command line to an exit code: reads the config, claims what one supervisor owns,
 //! and runs the event loop. Also where a role is entered.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
@@ -83,6 +83,7 @@ pub fn mirror(settings: &Settings) -> Exit {
 fn start(settings: &Settings) -> Result<EventLoop, Exit> {
     settings.warnings.iter().for_each(|warning| warn!("{warning}"));
     let (config, metadata) = read_config(Path::new(&settings.config), settings.plugin)?;
+    say(&format!("host ip : {}\thost port: {}", Shown(OsStr::new(&config.host.ip)), config.host.port));
     say("config xml parse success");
     let fail = |exit: Exit| {
         move |error: &dyn std::error::Error| {

@@ -16,14 +16,20 @@ pub(crate) enum Ability {
     Assumed,
     /// A run that asked for it was accepted.
     Proven,
-    /// It is not asked for any more.
+    /// It is not asked for any more: the remote has named it.
     Missing,
+    /// It is not asked for now: a remote that just hangs up did not do so without it. A broken
+    /// network may look the same, so this is put to the test again.
+    Guessed,
 }
 
 impl Ability {
     /// Whether it is asked for.
     pub(crate) fn is_there(self) -> bool {
-        self != Ability::Missing
+        match self {
+            Ability::Assumed | Ability::Proven => true,
+            Ability::Missing | Ability::Guessed => false,
+        }
     }
 }
 
@@ -59,6 +65,8 @@ const ELSEWHERE: &[&str] = &[
     "failed to connect", "Connection refused", "onnection timed out", "timeout", "getaddrinfo", "@ERROR",
     "password", "read only", "not found", "shell clean", "rather than greeting", "No such file",
     "No space left", "Host key", "Permission denied", "ssh:", "Syntax error", "daemon connection",
+    // ssh. Of a reset it tells the address and the port, where rsync says "by peer".
+    "kex_exchange", "Connection closed by", "client_loop:", "not responding",
 ];
 
 /// A daemon that refuses `--delete-missing-args` may accept it and stumble over the first
@@ -87,37 +95,43 @@ impl Abilities {
         }
         let mut complaints = said.lines().filter(|line| is_complaint(line)).peekable();
         if complaints.peek().is_none() {
-            let elsewhere = ELSEWHERE.iter().any(|words| said.contains(words));
-            return if elsewhere { Hint::None } else { Hint::Perhaps };
+            let guessable = self.guessed().into_iter().any(doubted);
+            return if guessable && !is_elsewhere(said) { Hint::Perhaps } else { Hint::None };
         }
         let before = self;
         complaints.for_each(|line| self.drop_named(line));
         if self == before { Hint::None } else { Hint::Left(self) }
     }
 
-    /// The same without whatever is merely assumed.
-    pub(crate) fn least(self) -> Abilities {
-        let mut least = self;
-        for (ability, _) in least.asked() {
+    /// The same without whatever may be guessed to be missing.
+    pub(crate) fn least(mut self) -> Abilities {
+        for (ability, _) in self.guessed() {
             if *ability == Ability::Assumed {
-                *ability = Ability::Missing;
+                *ability = Ability::Guessed;
             }
         }
-        least
+        self
     }
 
-    /// What may be left, the most first.
+    /// What may be left if one of them alone is missing.
     pub(crate) fn guesses(self) -> impl Iterator<Item = Abilities> {
-        let (missing_args, nanoseconds, delete) = (Ability::Missing, Ability::Missing, Ability::Missing);
-        let without = [
-            Abilities { nanoseconds, ..self },
-            Abilities { missing_args, ..self },
-            Abilities { missing_args, nanoseconds, ..self },
-            Abilities { missing_args, delete, ..self },
-        ];
         let least = self.least();
+        let without = [
+            Abilities { nanoseconds: least.nanoseconds, ..self },
+            Abilities { missing_args: least.missing_args, ..self },
+        ];
         // What is proven stays; what is missing is no news.
-        without.into_iter().filter(move |guess| *guess != self && guess.is_within(least))
+        without.into_iter().filter(move |guess| *guess != self && *guess != least)
+    }
+
+    /// The same with all that was only guessed to be missing.
+    pub(crate) fn hopes(mut self) -> Abilities {
+        for (ability, _) in self.guessed() {
+            if *ability == Ability::Guessed {
+                *ability = Ability::Assumed;
+            }
+        }
+        self
     }
 
     /// What is missing and what that means with these parameters; `None` when nothing is.
@@ -139,12 +153,10 @@ impl Abilities {
         (!parts.is_empty()).then(|| parts.join("; "))
     }
 
-    /// Everything missing here is missing in `least` too.
-    fn is_within(mut self, mut least: Abilities) -> bool {
-        self.asked()
-            .into_iter()
-            .zip(least.asked())
-            .all(|((ours, _), (its, _))| ours.is_there() || !its.is_there())
+    /// What a remote that hangs up may be guessed to lack. Not `--delete`: were the guess wrong,
+    /// removals would be lost.
+    fn guessed(&mut self) -> [(&mut Ability, &'static str); 2] {
+        [(&mut self.missing_args, MISSING_ARGS), (&mut self.nanoseconds, NANOSECONDS)]
     }
 
     /// Each ability of the remote with the word that asks for it.
@@ -172,6 +184,12 @@ impl Abilities {
             lost(&mut self.missing_args);
         }
     }
+}
+
+/// Whether the failure is about something else.
+fn is_elsewhere(said: &str) -> bool {
+    let is_reset_of_ssh = |line: &str| line.contains("Connection reset by") && line.contains(" port ");
+    ELSEWHERE.iter().any(|words| said.contains(words)) || said.lines().any(is_reset_of_ssh)
 }
 
 /// Lines in which rsync, or a daemon, names an option that it does not take.
@@ -229,15 +247,46 @@ mod tests {
         assert_eq!(stumbles, Hint::Left(Abilities { missing_args: NONE, ..known }));
     }
 
+    /// What ssh says of a network that breaks off is no sign of an old rsync.
+    #[test]
+    fn a_broken_network_in_the_words_of_ssh() {
+        for said in [
+            "kex_exchange_identification: read: Connection reset by peer",
+            "Connection closed by 10.0.0.2 port 22",
+            "Connection reset by 10.0.0.2 port 22",
+            "client_loop: send disconnect: Broken pipe",
+            "Timeout, server 10.0.0.2 not responding.",
+        ] {
+            let said =
+                format!("{said}\nrsync: connection unexpectedly closed (0 bytes received so far) [sender]");
+            assert_eq!(Abilities::default().hint(&full(), 12, &said), Hint::None, "{said}");
+        }
+    }
+
+    const GUESS: Ability = Ability::Guessed;
+
     #[test]
     fn guesses_keep_what_is_proven() {
         let all = Abilities::default();
-        assert_eq!(all.guesses().count(), 4);
-        let proven = Abilities { delete: Ability::Proven, nanoseconds: Ability::Proven, ..all };
-        let guesses: Vec<_> = proven.guesses().collect();
-        assert_eq!(guesses, [Abilities { missing_args: NONE, ..proven }]);
+        let wanted = [Abilities { nanoseconds: GUESS, ..all }, Abilities { missing_args: GUESS, ..all }];
+        assert_eq!(all.guesses().collect::<Vec<_>>(), wanted);
+        assert_eq!(all.least(), Abilities { missing_args: GUESS, nanoseconds: GUESS, ..all });
+        let proven = Abilities { nanoseconds: Ability::Proven, ..all };
+        assert_eq!(proven.guesses().count(), 0);
+        assert_eq!(proven.least(), Abilities { missing_args: GUESS, ..proven });
         let old = Abilities { missing_args: NONE, ..all };
-        assert!(old.guesses().all(|guess| guess != old && guess.missing_args == NONE));
-        assert_eq!(old.guesses().count(), 3);
+        assert_eq!(old.least(), Abilities { nanoseconds: GUESS, ..old });
+        assert_eq!(old.least().hopes(), old);
+    }
+
+    /// A guess that was wrong would lose every removal.
+    #[test]
+    fn deleting_is_never_guessed_away() {
+        let all = Abilities::default();
+        assert!(all.least().delete.is_there() && all.guesses().all(|guess| guess.delete.is_there()));
+        let proven = Abilities { missing_args: Ability::Proven, nanoseconds: Ability::Proven, ..all };
+        assert_eq!(proven.hint(&full(), 12, "connection unexpectedly closed"), Hint::None);
+        let told = Hint::Left(Abilities { delete: NONE, ..proven });
+        assert_eq!(proven.hint(&full(), 4, "configured to refuse --delete"), told);
     }
 }

@@ -40,12 +40,15 @@ pub(crate) const MISSING_ARGS: &str = "--delete-missing-args";
 pub(crate) const NANOSECONDS: &str = "--modify-window=-1";
 /// Would remove whatever no rule names.
 const UNNAMED: &str = "--delete-excluded";
-/// Removes what the rules on standard input let through, and only that. A pruned directory
-/// would be taken for a missing one.
-const ERASING: [&str; 7] = [
+/// Removes what the rules on standard input let through, and sends nothing of it: a directory
+/// that is back by now may hold what the filter excludes. A pruned one would be taken for
+/// missing.
+const ERASING: [&str; 9] = [
     "--recursive",
     "--delete",
     "--force",
+    "--existing",
+    "--ignore-existing",
     "--no-prune-empty-dirs",
     "--from0",
     "--include-from=-",
@@ -155,7 +158,7 @@ fn params(slice: &SyncSlice, deletions: Deletions, abilities: Abilities) -> impl
     let missing_args = abilities.missing_args;
     let may_stay = move |word: &&OsString| match (deletions, missing_args) {
         (Deletions::Travel, Ability::Assumed | Ability::Proven) => true,
-        (Deletions::Travel, Ability::Missing) => *word != MISSING_ARGS,
+        (Deletions::Travel, Ability::Missing | Ability::Guessed) => *word != MISSING_ARGS,
         (Deletions::Held, _) => *word != MISSING_ARGS && !DELETING.iter().any(|name| *word == *name),
     };
     slice.remote.rsync.params.iter().filter(may_stay)
@@ -173,10 +176,10 @@ fn reach(form: Form, deletions: Deletions, abilities: Abilities) -> &'static [&'
             &["--recursive", "--delete", "--force", MISSING_ARGS]
         }
         // What is missing goes in a run of its own.
-        (Form::Shallow | Form::WholeListed, Deletions::Travel, Ability::Missing) => {
+        (Form::Shallow | Form::WholeListed, Deletions::Travel, Ability::Missing | Ability::Guessed) => {
             &["--no-recursive", "--force", "--ignore-missing-args"]
         }
-        (Form::Deep, Deletions::Travel, Ability::Missing) => {
+        (Form::Deep, Deletions::Travel, Ability::Missing | Ability::Guessed) => {
             &["--recursive", "--delete", "--force", "--ignore-missing-args"]
         }
         (Form::Whole, Deletions::Travel, _) => &["--recursive", "--delete", "--force"],

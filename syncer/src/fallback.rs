@@ -1,5 +1,4 @@
-//! A remote that is old or refuses an option: finding out what it lacks, and removing names
-//! without `--delete-missing-args`.
+//! Removing names on a remote without `--delete-missing-args`.
 //!
 //! Such a removal is a recursive run with `--delete` that sees nothing but what is to go: a rule
 //! for each name and for the directories on the way to it, all else excluded and so protected.
@@ -12,8 +11,7 @@ use bstr::ByteSlice;
 use common::message::Outcome;
 use common::path::RelPath;
 
-use crate::abilities::{Abilities, Hint};
-use crate::argv::{self, Errand, Form};
+use crate::argv::{self, Errand};
 use crate::job::{Transfers, goes_on};
 use crate::rsync::Feed;
 
@@ -23,20 +21,6 @@ const NAMES_A_RUN: usize = 1000;
 const MAX_RULE: usize = 4096;
 
 impl Transfers<'_> {
-    /// After a job that failed: true when the remote turned out to lack something, so that it
-    /// is worth trying again.
-    pub(crate) fn learn(&mut self) -> bool {
-        let found = match self.take_hint() {
-            Hint::None => return false,
-            Hint::Left(found) => Some(found),
-            Hint::Perhaps => self.search(),
-        };
-        // A last probe may have left one.
-        self.take_hint();
-        self.abilities = found.unwrap_or(self.abilities);
-        found.is_some()
-    }
-
     /// Removes names of this batch that are missing here, where that takes a run of its own.
     pub(crate) fn erase(&mut self, gone: &[RelPath]) {
         if !can_erase(&self.worker.slice.remote.rsync.params) {
@@ -60,61 +44,6 @@ impl Transfers<'_> {
             }
         }
     }
-
-    /// Tries what may be left with empty lists, which transfer nothing.
-    fn search(&mut self) -> Option<Abilities> {
-        let known = self.abilities;
-        match self.probe(known) {
-            // So it was something else.
-            Probe::Accepted | Probe::Unclear => return None,
-            Probe::Told(found) => return Some(found),
-            Probe::Refused => {}
-        }
-        let least = known.least();
-        if self.probe(least) != Probe::Accepted {
-            return None;
-        }
-        for guess in known.guesses().filter(|guess| *guess != least) {
-            match self.probe(guess) {
-                Probe::Accepted => return Some(guess),
-                Probe::Refused | Probe::Told(_) => {}
-                Probe::Unclear => return None,
-            }
-        }
-        Some(least)
-    }
-
-    fn probe(&mut self, abilities: Abilities) -> Probe {
-        let errand = Errand::Send(Form::Shallow, self.deletions);
-        let argv = argv::argv(&self.worker.slice, errand, abilities);
-        let known = std::mem::replace(&mut self.abilities, abilities);
-        let end = self.run(None, &argv, &mut |_| Feed::End, &mut |_| {});
-        let hint = self.take_hint();
-        // What a guess proves is proven again by the next run.
-        if abilities != known {
-            self.abilities = known;
-        }
-        if goes_on(end.outcome) {
-            return Probe::Accepted;
-        }
-        match hint {
-            Hint::Left(found) => Probe::Told(found),
-            Hint::Perhaps => Probe::Refused,
-            Hint::None => Probe::Unclear,
-        }
-    }
-}
-
-/// How a remote took an empty list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Probe {
-    Accepted,
-    /// It may be the options.
-    Refused,
-    /// It is, and these are left.
-    Told(Abilities),
-    /// It failed on something else.
-    Unclear,
 }
 
 /// Rules for one run, and how many names are too long for one.

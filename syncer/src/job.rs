@@ -10,8 +10,9 @@ use common::log::Shown;
 use common::message::{Deletions, Job, Outcome, SyncSlice, Work};
 use common::path::RelPath;
 
-use crate::abilities::{Abilities, Ability, Hint};
+use crate::abilities::{Abilities, Hint};
 use crate::argv::{self, Errand, Form};
+use crate::doubt::Doubt;
 use crate::list::{self, Kind, Lists, Whole};
 use crate::local;
 use crate::outcome::{Ended, outcome};
@@ -49,7 +50,8 @@ pub struct Worker {
     /// The rsync that waits for the next batch.
     warm: Option<Warm>,
     /// What both ends can do, as far as is known.
-    abilities: Abilities,
+    pub(crate) abilities: Abilities,
+    pub(crate) doubt: Doubt,
 }
 
 impl Worker {
@@ -62,7 +64,8 @@ impl Worker {
             }
             abilities.escaping = local::escaping(&slice.rsync_program);
         }
-        Ok(Worker { filter: Filter::new(&slice.filter)?, slice, warm: None, abilities })
+        let filter = Filter::new(&slice.filter)?;
+        Ok(Worker { filter, slice, warm: None, abilities, doubt: Doubt::default() })
     }
 
     /// Does `job`; calls `beat` every [`common::message::BUSY_BEAT_SECS`] seconds.
@@ -88,9 +91,11 @@ impl Worker {
             log_left: MAX_LOGGED,
             warm,
             abilities: self.abilities,
+            doubt: self.doubt,
             hint: Hint::None,
             end: JobEnd::good(),
         };
+        transfers.test_guesses(&job.work, Instant::now());
         loop {
             match &job.work {
                 Work::Full => transfers.all(Lists { whole: Some(Whole::Mirror), ..Lists::default() }),
@@ -102,20 +107,10 @@ impl Worker {
             }
             transfers.end = JobEnd::good();
         }
-        let Transfers { end, warm, abilities, .. } = transfers;
+        let Transfers { end, warm, abilities, doubt, .. } = transfers;
         self.warm = warm;
-        self.note(abilities);
+        self.note(abilities, doubt);
         end
-    }
-
-    fn note(&mut self, abilities: Abilities) {
-        let remote = &self.slice.remote;
-        let lacks = abilities.lacks(&remote.rsync.params);
-        if lacks != self.abilities.lacks(&remote.rsync.params) {
-            let lacks = lacks.unwrap_or_default();
-            log::warn!("remote={}::{} cannot do all: {lacks}", remote.host, Shown(&remote.module));
-        }
-        self.abilities = abilities;
     }
 
     /// Starts an rsync ahead for the batch that may follow this job.
@@ -161,8 +156,9 @@ pub(crate) struct Transfers<'a> {
     pulse: Pulse<'a>,
     limits: Limits,
     log_left: u32,
-    warm: Option<Warm>,
+    pub(crate) warm: Option<Warm>,
     pub(crate) abilities: Abilities,
+    pub(crate) doubt: Doubt,
     /// What the last run said about the abilities.
     hint: Hint,
     end: JobEnd,
@@ -264,7 +260,7 @@ impl Transfers<'_> {
 
     /// Whether names that are missing here take a run of their own to be removed there.
     pub(crate) fn erases(&self, deletions: Deletions) -> bool {
-        self.abilities.missing_args == Ability::Missing
+        !self.abilities.missing_args.is_there()
             && argv::possible(&self.worker.slice, deletions, self.abilities) == Deletions::Travel
     }
 

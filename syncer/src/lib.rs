@@ -10,7 +10,7 @@
 //! | `root` | the open root: its identity, what stands where below it |
 //! | `list` | dirty paths into lists, pure |
 //! | `argv` | argument vectors, pure |
-//! | `abilities`, `local`, `fallback` | what the rsyncs at both ends lack, and what to do then |
+//! | `abilities`, `local`, `doubt`, `fallback` | what the rsyncs at both ends lack: known, found out, made up for |
 //! | `rsync`, `session` | one run: spawn; feed, read, watch, reap |
 //! | `warm` | an rsync that was started ahead |
 //! | `vital`, `tail` | its signs of life, what it said |
@@ -20,6 +20,7 @@
 
 mod abilities;
 mod argv;
+mod doubt;
 mod fallback;
 mod job;
 mod list;

@@ -5,10 +5,7 @@
 //! is set before it is reported and before it is read, and what is to be said of a whole subtree
 //! is said after all directories in it are watched: so nothing falls in between.
 
-use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 
 use common::event::Dirt;
 use common::filter::EntryKind;
@@ -20,7 +17,7 @@ use nix::errno::Errno;
 use nix::fcntl::AtFlags;
 use nix::sys::stat::{SFlag, fstatat};
 
-use crate::live::Live;
+use crate::live::{Live, absolute};
 use crate::open;
 use crate::outbox::Outbox;
 use crate::translate::bits;
@@ -229,8 +226,9 @@ impl Live {
         match self.kernel.add(fd.as_fd()).map_err(|error| errno(&error)) {
             Ok(wd) => {
                 if self.rules.debug {
-                    let full = Path::new(&self.path).join(OsStr::from_bytes(path.as_bytes()));
-                    log::info!("add watch: {} return wd is: {wd}", Shown(full.as_os_str()));
+                    let full =
+                        if path.is_root() { self.path.to_os_string() } else { absolute(&self.path, path) };
+                    log::info!("add watch: {} return wd is: {wd}", Shown(&full));
                 }
                 self.ended.extend(self.tree.set_wd(node, Some(wd)));
                 self.scan.end(&mut self.ended);

@@ -2,8 +2,8 @@
 //!
 //! The plugin runs `prefix path suffix`. Where the prefix is a shell, an interpreter or a
 //! launcher without a program of its own, the path is that program, and whoever may write into
-//! the watched directory runs what he likes. What is not understood counts as dangerous: the
-//! operator can name a program of his own, or allow it.
+//! the watched directory runs what he likes. An option that is not known of a known one counts
+//! as dangerous; a program that is not known at all is taken for the operator's own.
 
 /// True when the word after `prefix` would be executed, or interpreted as a script.
 pub(super) fn runs_what_changed(prefix: &[String]) -> bool {
@@ -73,7 +73,7 @@ const fn long(row: Row, long: &'static str, long_valued: &'static str) -> Row {
     Row { long, long_valued, ..row }
 }
 
-/// What is known. Numbers at the end of a name (`python3.11`) do not count.
+/// What is known. Numbers at the end of a name do not count.
 #[rustfmt::skip]
 static ROWS: &[Row] = &[
     long(short(interpreter("sh bash dash ash zsh ksh mksh lksh oksh pdksh yash posh rbash rksh fish", "c"),
@@ -86,10 +86,11 @@ static ROWS: &[Row] = &[
     short(interpreter("node nodejs", "ep"), "", "r"),
     // With -e they run the script that follows all the same.
     short(interpreter("lua luajit", ""), "iEW", "el"),
-    short(interpreter("awk gawk mawk nawk", "f"), "", "Fv"),
+    short(interpreter("awk gawk mawk nawk original-awk", "f"), "", "Fv"),
     short(interpreter("sed gsed", "ef"), "nrEsuzi", "l"),
     interpreter("make gmake", "f"),
-    interpreter("tclsh wish expect java groovy scala julia elixir escript guile racket octave Rscript pwsh nu", ""),
+    interpreter("tclsh wish expect java groovy scala julia elixir escript guile racket octave Rscript pwsh nu \
+        raku jruby micropython gjs qjs jimsh ts-node", ""),
     launcher("busybox toybox nohup command", 0),
     long(short(launcher("env", 0), "i0v", "uC"), "ignore-environment null debug", "unset chdir"),
     long(short(launcher("nice", 0), "0123456789", "n"), "", "adjustment"),
@@ -105,7 +106,7 @@ static ROWS: &[Row] = &[
     long(launcher("chroot", 1), "skip-chdir", "userspec groups"),
     long(short(launcher("stdbuf", 0), "", "ioe"), "", "input output error"),
     long(short(launcher("time", 0), "apqv", "fo"), "portability verbose append quiet", "format output"),
-    short(launcher("strace ltrace", 0), "fqtTvxyCcFkrwdiD", "eoasuEPXIO"),
+    short(launcher("strace", 0), "fqtTvxyCcFkrwdiD", "eoasuEPXIO"),
     short(launcher("exec", 0), "cl", "a"),
     long(short(launcher("taskset", 1), "ac", ""), "all-tasks cpu-list", ""),
     short(launcher("chrt", 1), "abfior", ""),
@@ -115,10 +116,25 @@ static ROWS: &[Row] = &[
     short(launcher("nsenter", 0), "amuinpCUTFZrw", "tSG"),
     long(launcher("setpriv", 0), "clear-groups keep-groups init-groups no-new-privs nnp",
         "reuid regid groups inh-caps ambient-caps bounding-set pdeathsig"),
+    // Each limit may have its value in the same word only.
+    long(launcher("prlimit", 0), "core data nice fsize sigpending memlock rss nofile msgqueue rtprio stack \
+        cpu nproc as locks rttime verbose", ""),
+    launcher("gosu su-exec setuidgid envuidgid", 1),
+    short(launcher("tini", 0), "svwgl", "pe"),
+    long(short(launcher("dumb-init", 0), "cv", "r"), "single-child verbose", "rewrite"),
+    long(short(launcher("choom", 0), "", "n"), "", "adjust"),
+    short(launcher("chronic", 0), "ev", ""),
+    launcher("eatmydata unbuffer", 0),
     // They hand the words to a shell or to somebody who runs them later or elsewhere, run each
     // operand, or have a word before the script.
-    always(". source eval su script ssh watch parallel find systemd-run crontab at batch gosu start-stop-daemon"),
-    always("go deno bun npx uv dotnet jshell kotlin emacs gdb m4 gnuplot R sbcl clisp ipython xonsh"),
+    always(". source eval su sg script ssh watch parallel find systemd-run crontab at batch start-stop-daemon"),
+    always("go deno bun npx uv dotnet jshell kotlin emacs gdb gdb-multiarch m4 gnuplot R sbcl clisp ipython xonsh"),
+    // Launchers of whose many forms one or the other runs what follows.
+    always("setarch linux32 linux64 uname26 i386 i486 i586 i686 x86_64 aarch64 ppc ppc32 ppc64 s390 s390x \
+        numactl fakeroot fakechroot chpst softlimit envdir setlock pgrphack pkexec bwrap firejail nsjail \
+        valgrind perf ltrace capsh runcon catchsegv proot faketime torsocks torify tsocks proxychains \
+        proxychains4 uidmap newgrp schroot systemd-inhibit systemd-nspawn dbus-run-session dbus-launch \
+        xvfb-run daemonize daemon cgexec"),
 ];
 
 /// The row of a program, found by the last part of its path.
@@ -131,7 +147,10 @@ fn row(program: &str) -> Option<Row> {
     let bare = name.strip_suffix("-static").unwrap_or(name);
     let bare = bare.trim_end_matches(|c: char| c.is_ascii_digit() || ".-".contains(c));
     let find = |name| ROWS.iter().find(|row| has_word(row.names, name)).copied();
-    find(name).or_else(|| find(bare))
+    // `perl5.36-x86_64-linux-gnu`, `python3-dbg`: interpreters are installed under many names.
+    let leading = name.split(|c: char| c.is_ascii_digit() || c == '-').next().unwrap_or_default();
+    let is_interpreter = |row: &Row| matches!(row.kind, Kind::Interpreter { .. });
+    find(name).or_else(|| find(bare)).or_else(|| find(leading).filter(is_interpreter))
 }
 
 fn has_word(words: &str, word: &str) -> bool {

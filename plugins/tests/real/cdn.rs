@@ -6,18 +6,19 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use bstr::ByteSlice;
 use common::config::{Call, FilterExpression, PluginKind, RefreshCdnPlugin};
-use common::message::PluginEvent;
-use common::message::Verdict::{Delivered, Unreachable};
+use common::message::Verdict::{Delivered, Refused, Unreachable};
+use common::message::{EventKind, PluginEvent};
 use plugins::Plugin;
 use tempfile::TempDir;
 
-use crate::common_ground::{batch, event, longest, single, slice};
+use crate::common_ground::{batch, event, logged, longest, single, slice};
 use crate::peer::{Peer, deaf_port, flood, head};
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nwhatsup: content=\"succeed\"\r\n\r\n";
@@ -132,15 +133,87 @@ fn a_cdn_that_says_nothing() {
         head(&mut stream);
         sender.send(stream).unwrap();
     });
-    let closing = Peer::new(|mut stream: TcpStream, _: &Sender<TcpStream>| drop(head(&mut stream)));
-    for port in [silent.port, closing.port] {
-        let mut cdn = cdn(port, single(1));
-        let start = Instant::now();
-        let told = cdn.plugin.tell(&[event("a")]).unwrap();
-        assert_eq!(told.verdicts, [Delivered]);
-        assert_eq!(cdn.answers(), entry("no answer", "urls=http://pic/cms/a"));
-        assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    let mut cdn = cdn(silent.port, single(1));
+    let start = Instant::now();
+    assert_eq!(cdn.plugin.tell(&[event("a")]).unwrap().verdicts, [Delivered]);
+    assert_eq!(cdn.answers(), entry("no answer", "urls=http://pic/cms/a"));
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+}
+
+/// One that is restarted, and one that breaks off with the request unread: either was taken
+/// for done.
+#[test]
+fn closing_without_a_word_is_no_success() {
+    let closing = Peer::new(|mut stream: TcpStream, _: &Sender<()>| drop(head(&mut stream)));
+    let resetting =
+        Peer::new(|stream: TcpStream, _: &Sender<()>| assert_eq!(stream.peek(&mut [0]).unwrap(), 1));
+    for port in [closing.port, resetting.port] {
+        let mut cdn = cdn(port, single(10));
+        let events: Vec<_> = (0..20).map(|i| event(format!("f{i}"))).collect();
+        let told = cdn.plugin.tell(&events).unwrap();
+        // The next one may fare better.
+        assert_eq!((told.verdicts, told.note.as_str()), (vec![Refused; 20], "closed without an answer"));
+        assert_eq!(cdn.answers().matches("no answer HEAD").count(), 20);
     }
+}
+
+/// It was recorded as it came.
+#[test]
+fn what_the_cdn_echoes_of_user_and_password_is_not_recorded() {
+    for (answer, said) in [
+        (
+            &b"HTTP/1.1 301 Moved\r\nLocation: http://h/?user=USR&pswd=SECRET%1&ok=ok\r\n\r\n"[..],
+            "HTTP/1.1 301 Moved\r\nLocation: http://h/?user=***&pswd=***&ok=ok\r\n\r\n",
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\nwhatsup: no user=USR with SECRET%251 or SECRET%1\r\n\r\n",
+            "whatsup: no user=*** with *** or ***",
+        ),
+    ] {
+        let peer = answering(answer);
+        let mut cdn = cdn(peer.port, single(10));
+        assert_eq!(cdn.plugin.tell(&[event("a")]).unwrap().verdicts, [Delivered]);
+        assert_eq!(cdn.answers(), entry(said, "urls=http://pic/cms/a"));
+    }
+}
+
+/// Nobody heard of it but for `errorlog.txt`; once for all, not for each file.
+#[test]
+fn a_cdn_that_refuses_is_said_once() {
+    let refuses = Arc::new(AtomicBool::new(true));
+    let manner = refuses.clone();
+    let peer = Peer::new(move |mut stream: TcpStream, _: &Sender<()>| {
+        let Some(head) = head(&mut stream) else { return };
+        // Some are accepted all the same.
+        let is_for_f = head.contains_str("/f");
+        let answer = if is_for_f && manner.load(Ordering::SeqCst) {
+            &b"HTTP/1.0 403 Forbidden\r\nX: y\r\n\r\n"[..]
+        } else {
+            OK
+        };
+        stream.write_all(answer).unwrap();
+    });
+    let mut cdn = cdn(peer.port, single(10));
+    let events = ["f1", "f2", "g"].map(event);
+    let lines = || logged().into_iter().filter(|line| line.contains(" cdn ")).collect::<Vec<_>>();
+    for _ in 0..2 {
+        assert_eq!(cdn.plugin.tell(&events).unwrap().verdicts, [Delivered; 3]);
+    }
+    assert_eq!(lines(), ["WARN cdn refuses status=403"]);
+    refuses.store(false, Ordering::SeqCst);
+    for _ in 0..2 {
+        assert_eq!(cdn.plugin.tell(&events).unwrap().verdicts, [Delivered; 3]);
+    }
+    assert_eq!(lines()[1..], ["INFO cdn accepts again status=200"]);
+}
+
+#[test]
+fn the_root_is_the_base() {
+    let peer = answering(OK);
+    let mut cdn = cdn(peer.port, single(10));
+    let root = PluginEvent { kind: EventKind::Rescanned, directory: true, mask: 0, ..event("") };
+    assert_eq!(cdn.plugin.tell(&[root]).unwrap().verdicts, [Delivered]);
+    assert_eq!(String::from_utf8(peer.next()).unwrap(), request("dirs=http://pic/cms/"));
 }
 
 /// Begins nothing once its time is over, and says how far it came.

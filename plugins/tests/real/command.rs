@@ -80,6 +80,14 @@ fn what_it_may_know() {
 }
 
 #[test]
+fn the_root_is_told_as_the_directory_it_is() {
+    let place = Place::new(ARGUMENTS);
+    let root = PluginEvent { kind: EventKind::Rescanned, directory: true, mask: 0, ..event("") };
+    assert_eq!(place.plugin(single(20)).tell(&[root]).unwrap().verdicts, [Delivered]);
+    assert_eq!(place.text("argv"), b"-o\0two words\0/w\0\0$HOME\0\0");
+}
+
+#[test]
 fn inputs() {
     let script = format!("{ARGUMENTS}; cat >> $D/stdin");
     let events = ["a\nb", "c"].map(event);

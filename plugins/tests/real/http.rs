@@ -194,6 +194,84 @@ fn no_proxy_from_the_environment() {
     assert!(output.status.success() && text.contains("1 passed"), "{text}");
 }
 
+/// The next change waited until the time of the call was over.
+#[test]
+fn a_body_that_does_not_end_holds_nobody_up() {
+    type Serve = fn(&mut TcpStream);
+    let hangs: Serve = |stream| {
+        let _ = stream.read(&mut [0]);
+    };
+    let drips: Serve = |stream| {
+        while stream.write_all(b"x").is_ok() {
+            sleep(Duration::from_millis(50));
+        }
+    };
+    for (line, verdict) in [("200 OK", Delivered), ("403 No", Refused)] {
+        for rest in [hangs, drips] {
+            let peer = Peer::new(move |mut stream: TcpStream, sender: &Sender<String>| {
+                sender.send(request(&mut stream).unwrap().1).unwrap();
+                write!(stream, "HTTP/1.1 {line}\r\nContent-Length: 99999\r\n\r\nbegun").unwrap();
+                rest(&mut stream);
+            });
+            let start = Instant::now();
+            let told = http(peer.port, single(60)).tell(&["a", "b"].map(event)).unwrap();
+            assert_eq!(told.verdicts, [verdict; 2]);
+            assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+            // Each on a connection of its own.
+            assert_eq!(peer.all().len(), 2);
+        }
+    }
+}
+
+fn server_config(chain: &rcgen::Certificate, key: &KeyPair) -> Arc<ServerConfig> {
+    let chain = vec![CertificateDer::from(chain.der().to_vec())];
+    let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .unwrap();
+    Arc::new(config)
+}
+
+/// Says `200 OK` to each request, and tells its body.
+fn tls_server(config: Arc<ServerConfig>) -> Peer<String> {
+    Peer::new(move |stream: TcpStream, sender: &Sender<String>| {
+        let mut stream = StreamOwned::new(ServerConnection::new(config.clone()).unwrap(), stream);
+        while let Some((_, body)) = request(&mut stream) {
+            sender.send(body).unwrap();
+            stream.write_all(status("200 OK").as_bytes()).unwrap();
+        }
+    })
+}
+
+/// `openssl req -x509` marks it as a CA, and nothing said what was wrong with it.
+#[test]
+fn a_self_signed_certificate_that_is_marked_as_a_ca_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("own.pem");
+    for (is_ca, verdicts) in [
+        (IsCa::NoCa, vec![Delivered; 2]),
+        (IsCa::ExplicitNoCa, vec![Delivered; 2]),
+        (IsCa::Ca(BasicConstraints::Unconstrained), vec![Unreachable]),
+    ] {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        params.is_ca = is_ca;
+        let own = params.self_signed(&key).unwrap();
+        fs::write(&file, own.pem()).unwrap();
+        let peer = tls_server(server_config(&own, &key));
+        let url = format!("https://localhost:{}/", peer.port);
+        let ca = Some(file.clone().into());
+        let told = http_to(url, ca, single(10)).tell(&["a", "b"].map(event)).unwrap();
+        assert_eq!(told.verdicts, verdicts, "{is_ca:?} {}", told.note);
+        let is_named = told.note.contains("CaUsedAsEndEntity") && told.note.ends_with("it needs CA:FALSE");
+        assert_eq!(is_named, verdicts == [Unreachable], "{}", told.note);
+    }
+}
+
 /// A CA, and a server for `localhost` that it vouches for.
 fn authority() -> (String, Arc<ServerConfig>) {
     let key = KeyPair::generate().unwrap();
@@ -206,29 +284,14 @@ fn authority() -> (String, Arc<ServerConfig>) {
         .unwrap()
         .signed_by(&server_key, &issuer)
         .unwrap();
-    let chain = vec![CertificateDer::from(certificate.der().to_vec())];
-    let key = PrivateKeyDer::try_from(server_key.serialize_der()).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .unwrap();
-    (ca.pem(), Arc::new(config))
+    (ca.pem(), server_config(&certificate, &server_key))
 }
 
 #[test]
 fn only_the_configured_authority_is_believed() {
     let (ca, config) = authority();
     let (other, _) = authority();
-    let peer = Peer::new(move |stream: TcpStream, sender: &Sender<String>| {
-        let mut stream = StreamOwned::new(ServerConnection::new(config.clone()).unwrap(), stream);
-        while let Some((_, body)) = request(&mut stream) {
-            sender.send(body).unwrap();
-            stream.write_all(status("200 OK").as_bytes()).unwrap();
-        }
-    });
+    let peer = tls_server(config);
     let directory = tempfile::tempdir().unwrap();
     let file = |name: &str, text: &str| {
         let path = directory.path().join(name);

@@ -14,6 +14,7 @@ mod socket;
 
 #[cfg(test)]
 mod common_ground {
+    use std::cell::RefCell;
     use std::ffi::OsString;
     use std::fs::File;
 
@@ -23,6 +24,30 @@ mod common_ground {
     use common::message::{EventKind, PluginEvent, PluginSlice, RemoteOutcome};
     use common::path::RelPath;
     use plugins::Plugin;
+
+    thread_local! {
+        /// A plugin logs on the thread of its test.
+        static LOGGED: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+    }
+
+    struct Logger;
+
+    impl log::Log for Logger {
+        fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+            true
+        }
+
+        fn log(&self, record: &log::Record<'_>) {
+            LOGGED.with_borrow_mut(|all| all.push(format!("{} {}", record.level(), record.args())));
+        }
+
+        fn flush(&self) {}
+    }
+
+    /// What this thread has logged since its first [`slice`].
+    pub(crate) fn logged() -> Vec<String> {
+        LOGGED.with_borrow(Clone::clone)
+    }
 
     /// The watched root; nothing is ever looked for there.
     pub(crate) const ROOT: &str = "/w";
@@ -41,6 +66,9 @@ mod common_ground {
     }
 
     pub(crate) fn slice(kind: PluginKind, call: Call) -> PluginSlice {
+        // Whoever is first sets it for all.
+        let _ = log::set_logger(&Logger);
+        log::set_max_level(log::LevelFilter::Info);
         PluginSlice {
             kind,
             call,

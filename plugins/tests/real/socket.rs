@@ -7,7 +7,7 @@ use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use common::config::{Call, PluginKind, SocketPlugin};
-use common::message::Verdict::{Delivered, Unreachable};
+use common::message::Verdict::{Delivered, Refused, Unreachable};
 use plugins::{Plugin, Told};
 
 use crate::common_ground::{batch, event, json, longest, object, plugin, single};
@@ -109,15 +109,26 @@ fn a_listener_that_hangs_up() {
         drop(stream);
         sender.send(()).unwrap();
     });
-    let mut plugin = socket(peer.port, single(5));
     let start = Instant::now();
-    // Told, as far as anybody can know; and a batch breaks off.
-    assert_eq!(plugin.tell(&[event("a")]).unwrap().verdicts, [Delivered]);
     let events: Vec<_> = (0..8000).map(|_| event(longest())).collect();
     let told = socket(peer.port, batch(5)).tell(&events).unwrap();
     assert_eq!(told.verdicts[0], Unreachable);
     assert!(told.note.starts_with("send "), "{}", told.note);
     assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+}
+
+/// The system says so, and it was taken for delivered.
+#[test]
+fn a_listener_that_closes_with_the_path_unread() {
+    let nothing_read =
+        Peer::new(|stream: TcpStream, _: &Sender<()>| assert_eq!(stream.peek(&mut [0]).unwrap(), 1));
+    let half_read =
+        Peer::new(|mut stream: TcpStream, _: &Sender<()>| stream.read_exact(&mut [0; 100]).unwrap());
+    for port in [nothing_read.port, half_read.port] {
+        let told = socket(port, single(10)).tell(&[longest(), longest()].map(event)).unwrap();
+        assert_eq!(told.verdicts, [Refused; 2]);
+        assert!(told.note.starts_with(&format!("unread 127.0.0.1:{port}: ")), "{}", told.note);
+    }
 }
 
 #[test]

@@ -6,6 +6,8 @@ mod failures;
 #[cfg(test)]
 mod filtered;
 #[cfg(test)]
+mod hangup;
+#[cfg(test)]
 mod mirror;
 #[cfg(test)]
 mod old;

@@ -4,12 +4,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::os::unix::ffi::OsStrExt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 use std::time::{Duration, SystemTime};
 
 use bstr::ByteSlice;
@@ -23,18 +18,18 @@ use syncer::{JobEnd, Worker};
 use crate::mirror::{Mirror, batch, expressions, tree, wait_for, write_program};
 
 /// One worker for several jobs, as a syncer's life is.
-struct Life<'a> {
+pub(crate) struct Life<'a> {
     mirror: &'a Mirror,
     worker: Worker,
 }
 
 impl<'a> Life<'a> {
-    fn new(mirror: &'a Mirror) -> Life<'a> {
+    pub(crate) fn new(mirror: &'a Mirror) -> Life<'a> {
         let worker = Worker::new(SyncSlice { warm: true, ..mirror.slice.clone() }).unwrap();
         Life { mirror, worker }
     }
 
-    fn run(&mut self, work: Work) -> JobEnd {
+    pub(crate) fn run(&mut self, work: Work) -> JobEnd {
         let root = RootId::from(&fs::metadata(&self.mirror.source).unwrap());
         let job = Job { root, deletions: self.mirror.deletions, work };
         let end = self.worker.run(&job, &mut |_| {});
@@ -42,12 +37,12 @@ impl<'a> Life<'a> {
         end
     }
 
-    fn done(&mut self, paths: &[(&str, Dirt)]) {
+    pub(crate) fn done(&mut self, paths: &[(&str, Dirt)]) {
         let end = self.run(batch(paths));
         assert_eq!(end.outcome, Outcome::Done, "{end:?}");
     }
 
-    fn equal_after(&mut self, paths: &[(&str, Dirt)]) {
+    pub(crate) fn equal_after(&mut self, paths: &[(&str, Dirt)]) {
         self.done(paths);
         assert_eq!(tree(&self.mirror.replica), tree(&self.mirror.source), "{paths:?}");
     }
@@ -90,9 +85,9 @@ fn fill(mirror: &Mirror) {
 }
 
 /// The journey of a replica on a remote that can do no more than compare and delete.
-fn lives_with(mirror: &Mirror) {
+pub(crate) fn lives_with(life: &mut Life<'_>) {
+    let mirror = life.mirror;
     fill(mirror);
-    let mut life = Life::new(mirror);
     life.done(&[("a", Touched), ("d", Touched), ("d/b", Touched), ("d/s", Deep), ("gone", Deep)]);
     assert_eq!(
         mirror.replica_names(),
@@ -129,7 +124,7 @@ fn lives_with(mirror: &Mirror) {
 
 #[test]
 fn an_old_rsync_over_ssh() {
-    lives_with(&old_over_ssh(&V309));
+    lives_with(&mut Life::new(&old_over_ssh(&V309)));
 }
 
 #[test]
@@ -248,6 +243,34 @@ fn removals_under_a_filter() {
     assert_eq!(mirror.replica_names(), names);
 }
 
+/// The run that removes must not send: by then the directory may be back, with what the filter
+/// excludes in it.
+#[test]
+fn an_erased_directory_that_comes_back_is_not_sent() {
+    let mut mirror = old_over_ssh(&V309);
+    mirror.slice.filter = expressions(&[r"(.*)\.key"]);
+    // Between our look and the run: `d` with files, `e` as a file, `new` that was never there.
+    let program = mirror.directory.path().join("rsync");
+    write_program(
+        &program,
+        "#!/bin/bash\ncase \" $* \" in *' --include-from=- '*)\nmkdir -p d/sub new; echo secret | \
+         tee d/id.key d/sub/id.key new/id.key d/a > e;;\nesac\nexec /usr/bin/rsync \"$@\"\n",
+    );
+    mirror.slice.rsync_program = program.into();
+    for file in ["d/gone", "e/gone", "f"] {
+        mirror.write_there(file);
+    }
+    let mut life = Life::new(&mirror);
+    life.done(&[("d", Removed), ("e", Removed), ("f", Removed), ("new", Removed)]);
+    assert!(mirror.source.join("new/id.key").exists(), "it must have come back");
+    let names = mirror.replica_names();
+    assert!(names.iter().all(|name| name == "d/" || name.starts_with('e')), "{names:?}");
+    // What came back has a change of its own.
+    let back = [("d", Deep), ("e", Touched), ("new", Deep)];
+    life.done(&back);
+    assert_eq!(mirror.replica_names(), ["d/", "d/a", "d/sub/", "e", "new/"]);
+}
+
 #[test]
 fn a_daemon_that_refuses_to_delete() {
     let mirror = Mirror::start_with("refuse options = delete");
@@ -267,84 +290,11 @@ fn a_daemon_that_refuses_to_delete() {
 #[test]
 fn a_daemon_that_refuses_nanoseconds() {
     let mirror = Mirror::start_with("refuse options = modify-window");
-    lives_with(&mirror);
+    lives_with(&mut Life::new(&mirror));
 }
 
 /// rsyncd 3.5 takes this one whatever it is told, and then stumbles over the first missing name.
 #[test]
 fn a_daemon_that_refuses_missing_args() {
-    lives_with(&Mirror::start_with("refuse options = delete-missing-args"));
-}
-
-/// In front of the daemon: resets each connection in which one of these words comes, so that
-/// the client is told nothing, as by daemons before 3.1.
-fn proxy(daemon: u16, words: &'static [&'static str]) -> (u16, Arc<AtomicUsize>) {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let count = Arc::new(AtomicUsize::new(0));
-    let counted = count.clone();
-    thread::spawn(move || {
-        for client in listener.incoming().map_while(Result::ok) {
-            counted.fetch_add(1, Ordering::SeqCst);
-            let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, daemon)) else { return };
-            let (from, to) = (server.try_clone().unwrap(), client.try_clone().unwrap());
-            thread::spawn(move || pump(from, to, &[]));
-            thread::spawn(move || pump(client, server, words));
-        }
-    });
-    (port, count)
-}
-
-fn pump(mut from: TcpStream, mut to: TcpStream, words: &[&str]) {
-    let (mut seen, mut buffer) = (Vec::new(), [0; 4096]);
-    while let Ok(length) = from.read(&mut buffer)
-        && length > 0
-    {
-        if seen.len() < 4096 {
-            seen.extend_from_slice(&buffer[..length]);
-        }
-        if words.iter().any(|word| seen.contains_str(word)) {
-            let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
-            return;
-        }
-        if to.write_all(&buffer[..length]).is_err() {
-            break;
-        }
-    }
-    let _ = to.shutdown(Shutdown::Write);
-}
-
-#[test]
-fn old_daemons_that_only_hang_up() {
-    for (words, probes) in [
-        (&["--delete-missing-args"][..], 5),
-        (&["-@-1"], 4),
-        (&["--delete-missing-args", "-@-1", "--info=NONE"], 6),
-    ] {
-        let mut mirror = Mirror::start();
-        let (port, count) = proxy(mirror.slice.remote.rsync.port.unwrap(), words);
-        mirror.slice.remote.rsync.port = Some(port);
-        mirror.write("a");
-        Life::new(&mirror).equal_after(&[("a", Touched)]);
-        // The failure, the probes, the run, and the warm one.
-        assert!(count.load(Ordering::SeqCst) <= probes + 2, "{words:?} {count:?}");
-        mirror.remove("a");
-        lives_with(&{
-            fs::remove_dir_all(&mirror.replica).unwrap();
-            fs::create_dir(&mirror.replica).unwrap();
-            mirror
-        });
-    }
-}
-
-/// A remote that hangs up whatever it is asked is not taken for an old one.
-#[test]
-fn a_broken_remote_is_not_old() {
-    let mut mirror = Mirror::start();
-    let (port, count) = proxy(mirror.slice.remote.rsync.port.unwrap(), &["--server"]);
-    mirror.slice.remote.rsync.port = Some(port);
-    mirror.write("a");
-    let end = Life::new(&mirror).run(batch(&[("a", Touched)]));
-    assert_eq!(end.outcome, Outcome::Unreachable, "{end:?}");
-    assert_eq!(count.load(Ordering::SeqCst), 3);
+    lives_with(&mut Life::new(&Mirror::start_with("refuse options = delete-missing-args")));
 }

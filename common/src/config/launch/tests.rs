@@ -26,7 +26,10 @@ const RUN: &[&str] = &[
     "runuser web /opt/x", "unshare -n", "nsenter -t 1 -m", "setpriv --reuid 7", "chrt -b 0", "script",
     "ssh host", "watch /opt/x", "parallel", "find", "crontab", "go run", "systemd-run /opt/x",
     "/lib64/ld-linux-x86-64.so.2", "env nice timeout 5 nohup sh -x", "nice --unknown 5 /opt/hook",
-    "env -- sh", "/opt/",
+    "env -- sh", "/opt/", "prlimit", "prlimit --pid 1 /opt/hook", "prlimit -n64 /opt/hook",
+    "prlimit --nofile sh", "gosu web", "gosu web sh", "su-exec web:web", "setuidgid web", "envuidgid web perl",
+    "tini", "tini --", "tini -g -- sh", "dumb-init -r 15:3", "dumb-init --rewrite 15:3 --", "choom -n 5",
+    "choom -p 1", "chronic -e", "eatmydata", "eatmydata --", "unbuffer", "unbuffer -p /opt/hook",
 ];
 
 /// After these it is an argument.
@@ -48,7 +51,60 @@ const ARGUMENT: &[&str] = &[
     "strace -f -o /tmp/t /opt/hook", "taskset -c 0-1 /opt/hook", "flock -w 5 /tmp/l /opt/hook",
     "runuser -u web -- /opt/hook", "unshare -n /opt/hook", "nsenter -t 1 -m /opt/hook",
     "setpriv --reuid=7 --clear-groups /opt/hook", "busybox cp", "cp -t /backup", "cat", "logger -t changed",
+    "prlimit --nofile=64 /opt/hook", "prlimit --nofile=64 --core=0 sh /opt/x", "gosu web /opt/hook",
+    "su-exec web:web /opt/hook", "setuidgid web /opt/hook", "tini -g -- /opt/hook", "tini -p KILL /opt/hook",
+    "dumb-init -r 15:3 /opt/hook", "choom -n 5 -- /opt/hook", "chronic -e /opt/hook", "eatmydata /opt/hook",
 ];
+
+/// With these a file that was uploaded was run.
+#[rustfmt::skip]
+const RAN_AN_UPLOAD: &[&str] = &[
+    "/usr/bin/prlimit --nofile=64", "/usr/bin/setarch x86_64", "/usr/bin/perl5.36-x86_64-linux-gnu",
+];
+
+#[test]
+fn uploads_that_were_run() {
+    for prefix in RAN_AN_UPLOAD {
+        assert!(runs(prefix), "{prefix:?}");
+    }
+}
+
+#[test]
+fn interpreters_by_their_leading_word() {
+    for name in [
+        "python3-dbg",
+        "python3.11-dbg",
+        "php8.2-cgi",
+        "perl5.36-x86_64-linux-gnu",
+        "bash5-static",
+        "lua5.4-x",
+        "pypy3-c",
+        "ksh93",
+        "guile-3.0",
+        "ruby3.1-mri",
+    ] {
+        assert!(runs(name), "{name}");
+        assert!(!runs(&format!("{name} /opt/script")), "{name}");
+    }
+    // Of other programs the whole name counts.
+    for name in ["env-check", "find-changes", "at-hook", "ssh2-notify"] {
+        assert!(!runs(name), "{name}");
+    }
+}
+
+/// Every launcher that is not understood in detail.
+#[test]
+fn launchers_of_many_forms() {
+    for name in "setarch linux32 linux64 i386 x86_64 fakeroot numactl chpst pkexec bwrap firejail valgrind perf capsh \
+        sg runcon catchsegv proot faketime torsocks proxychains4 gdb ltrace uidmap newgrp schroot \
+        systemd-inhibit dbus-run-session xvfb-run start-stop-daemon daemonize cgexec"
+        .split_whitespace()
+    {
+        for prefix in [name.to_owned(), format!("/usr/bin/{name} -x /opt/hook"), format!("nice {name} a")] {
+            assert!(runs(&prefix), "{prefix:?}");
+        }
+    }
+}
 
 #[test]
 fn the_path_would_be_run() {

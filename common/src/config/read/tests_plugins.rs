@@ -319,3 +319,15 @@ fn each_shipped_block_runs_alone() {
         assert_eq!(parsed.config.unwrap().plugins_on, [name]);
     }
 }
+
+#[test]
+fn a_password_without_end() {
+    let block = format!(
+        "<plugin name=\"refreshCDN\"><localpath watch=\"/w\"><cdninfo domainname=\"h\" port=\"80\" username=\"u\" \
+         passwd=\"{}\"/><sendurl base=\"http://h\"/></localpath></plugin>",
+        "p".repeat(257)
+    );
+    let text = format!("<head>{block}</head>");
+    assert!(parse_for_plugin(text.as_bytes(), PluginName::RefreshCdn).config.is_none());
+    assert!(parse_for_plugin(text.replace("ppp", "p").as_bytes(), PluginName::RefreshCdn).config.is_some());
+}

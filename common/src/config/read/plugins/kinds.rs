@@ -13,6 +13,8 @@ use super::REGEX;
 const DESHOST: &str = "<deshost url=\"http://host/path\"/>";
 /// Memory that a compiled expression may take, in bytes.
 const SIZE_LIMIT: usize = 1 << 20;
+/// Longest user name and password of a CDN, in bytes.
+const MAX_SECRET: usize = 256;
 
 impl Reader {
     pub(super) fn command(&mut self, block: &Element) -> Option<CommandPlugin> {
@@ -112,6 +114,16 @@ impl Reader {
         Some((url.scheme, url.whole(own_port)))
     }
 
+    /// Text that is looked for in whatever the CDN answers, so that it is never recorded.
+    fn secret(&mut self, attribute: &Attribute) -> Option<String> {
+        if attribute.value.len() > MAX_SECRET {
+            let message = format!("`{}` is longer than {MAX_SECRET} bytes", attribute.name);
+            self.problem(&attribute.span, message, "no CDN has such names and passwords");
+            return None;
+        }
+        self.text(attribute)
+    }
+
     pub(super) fn refresh_cdn(&mut self, block: &Element) -> Option<RefreshCdnPlugin> {
         let localpath = block.child("localpath");
         let child = |name| localpath.and_then(|localpath| localpath.child(name));
@@ -122,8 +134,9 @@ impl Reader {
         let watch = self.required(localpath, "watch", span, LOCALPATH);
         let domain = self.required(info, "domainname", span, example).and_then(|domain| self.host(domain));
         let port = self.required(info, "port", span, example).and_then(|port| self.port(port));
-        let user = self.required(info, "username", span, example).and_then(|user| self.text(user));
-        let password = self.required(info, "passwd", span, example).and_then(|password| self.text(password));
+        let user = self.required(info, "username", span, example).and_then(|user| self.secret(user));
+        let password =
+            self.required(info, "passwd", span, example).and_then(|password| self.secret(password));
         let base =
             self.required(child("sendurl"), "base", span, base_example).and_then(|base| self.text(base));
         let pattern = match self.switch(child("regexurl"), "regex") {
