@@ -144,6 +144,9 @@ pub enum SyncerOrder {
     },
 }
 
+/// `3.5.0` as `(3, 5, 0)`.
+pub type RsyncVersion = (u32, u32, u32);
+
 /// A syncer's part of the config: one root, one remote.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SyncSlice {
@@ -153,6 +156,8 @@ pub struct SyncSlice {
     pub remote: Remote,
     /// Absolute path of rsync.
     pub rsync_program: OsString,
+    /// Its version.
+    pub rsync_version: RsyncVersion,
     /// ssh, where that is the transport.
     pub ssh: Option<SshSlice>,
     /// Whether anything is ever deleted on the remote (`<delete>`).

@@ -13,7 +13,7 @@ use common::confine::{Confinement, Identity};
 use common::event::TreeId;
 use common::exit::Exit;
 use common::log::Shown;
-use common::message::{PluginSlice, SyncSlice, WatchSlice, WatchTree};
+use common::message::{PluginSlice, RsyncVersion, SyncSlice, WatchSlice, WatchTree};
 use nix::unistd::getuid;
 use thiserror::Error;
 
@@ -23,9 +23,9 @@ use crate::core::dispatch::Setup;
 use crate::core::{PluginId, RemoteId, Role};
 
 /// Oldest rsync that compares nanoseconds and removes missing arguments.
-const OLDEST_RSYNC: (u32, u32, u32) = (3, 1, 3);
+const OLDEST_RSYNC: RsyncVersion = (3, 1, 3);
 /// rsyncs before this one have known holes in the client.
-const SAFE_RSYNC: (u32, u32, u32) = (3, 4, 3);
+const SAFE_RSYNC: RsyncVersion = (3, 4, 3);
 /// Syncers alive at once: the block of uids less the watcher's and the plugins'.
 pub const MAX_SYNCERS: u32 = 55;
 
@@ -87,6 +87,7 @@ pub struct Plan {
     roots: Vec<PathBuf>,
     /// Nothing where there is no remote.
     rsync: PathBuf,
+    rsync_version: RsyncVersion,
     ssh: Option<(Starter, PathBuf)>,
     /// The plugins that are on, and the account that each is to have.
     plugins: Vec<(Plugin, Option<Identity>)>,
@@ -103,13 +104,13 @@ impl Plan {
         let mut warnings = Vec::new();
         let plugins = plugins(&config, probe_uid, &mut warnings)?;
         let roots = roots(&config, &plugins)?;
-        let mut rsync = PathBuf::new();
+        let (mut rsync, mut rsync_version) = (PathBuf::new(), (0, 0, 0));
         if remotes(&config).next().is_some() {
             rsync = match config.rsync_program.as_ref() {
                 Some(program) => PathBuf::from(program),
                 None => find_program("rsync").ok_or(Error::NoRsync)?,
             };
-            check_version(&rsync, probe_uid, &mut warnings)?;
+            rsync_version = check_version(&rsync, probe_uid, &mut warnings)?;
         }
         let wants_ssh = remotes(&config).any(|remote| remote.rsync.ssh.is_some());
         let ssh = wants_ssh.then(|| find_program("ssh").ok_or(Error::NoSsh)).transpose()?;
@@ -120,6 +121,7 @@ impl Plan {
             config,
             roots,
             rsync,
+            rsync_version,
             ssh: ssh.map(|program| (Starter::find(), program)),
             plugins,
             remotes,
@@ -200,6 +202,7 @@ impl Plan {
             root: root.to_owned(),
             remote: remote.clone(),
             rsync_program: self.rsync.clone().into_os_string(),
+            rsync_version: self.rsync_version,
             ssh,
             delete: self.config.switches.delete,
             filter: self.config.filter.clone(),
@@ -324,7 +327,7 @@ fn root(watch: &OsStr) -> Result<PathBuf, Error> {
 }
 
 /// Asks rsync for its version, without the supervisor's privileges.
-fn check_version(rsync: &Path, uid: Option<u32>, warnings: &mut Vec<String>) -> Result<(), Error> {
+fn check_version(rsync: &Path, uid: Option<u32>, warnings: &mut Vec<String>) -> Result<RsyncVersion, Error> {
     let mut command = Command::new(rsync);
     command.arg("--version").env_clear().env("LC_ALL", "C").env("PATH", "/usr/bin:/bin").stdin(Stdio::null());
     if let Some(uid) = uid {
@@ -343,11 +346,11 @@ fn check_version(rsync: &Path, uid: Option<u32>, warnings: &mut Vec<String>) -> 
         warnings
             .push(format!("rsync {shown} has known security holes as a client; 3.4.3 or later is advised"));
     }
-    Ok(())
+    Ok(version)
 }
 
 /// `rsync  version 3.5.0  protocol version 32` → `(3, 5, 0)`.
-fn version(line: &str) -> Option<(u32, u32, u32)> {
+fn version(line: &str) -> Option<RsyncVersion> {
     let word = line.strip_prefix("rsync")?.trim_start().strip_prefix("version")?.split_whitespace().next()?;
     let mut numbers = word.trim_start_matches('v').split('.').map(|part| {
         let digits: String = part.chars().take_while(char::is_ascii_digit).collect();

@@ -42,8 +42,6 @@ pub(crate) struct Abilities {
     pub(crate) nanoseconds: Ability,
     /// `--delete`: every rsync, but a daemon may refuse it.
     pub(crate) delete: Ability,
-    /// Ours writes remote paths so that the remote's shell leaves them alone: 3.2.4 and later.
-    pub(crate) escaping: Ability,
 }
 
 /// What a run that failed says about the remote's abilities.

@@ -121,13 +121,13 @@ pub(crate) fn argv(slice: &SyncSlice, errand: Errand, abilities: Abilities) -> V
         }
     }
     words.extend(slice.remote.rsync.bwlimit.map(|rate| format!("--bwlimit={rate}").into()));
-    words.extend(connection::words(slice, abilities));
+    words.extend(connection::words(slice));
     if let Errand::Send(Form::Whole | Form::WholeListed, _) | Errand::Look(Form::Whole | Form::WholeListed) =
         errand
     {
         words.extend(slice.excludes.iter().map(|pattern| joined("--exclude=", pattern)));
     }
-    words.extend(["--".into(), "./".into(), connection::destination(slice, abilities)]);
+    words.extend(["--".into(), "./".into(), connection::destination(slice)]);
     words
 }
 
@@ -274,6 +274,7 @@ pub(crate) mod tests {
             root: "/srv/www".into(),
             remote: Remote { host: "10.0.0.2".into(), module: "web".into(), rsync },
             rsync_program: "/usr/bin/rsync".into(),
+            rsync_version: (3, 5, 0),
             ssh: None,
             delete: true,
             filter: vec![],

@@ -14,7 +14,6 @@ use crate::abilities::{Abilities, Hint};
 use crate::argv::{self, Errand, Form};
 use crate::doubt::Doubt;
 use crate::list::{self, Kind, Lists, Whole};
-use crate::local;
 use crate::outcome::{Ended, outcome};
 use crate::root::{Root, RootError};
 use crate::rsync::{Feed, Limits, Pace, Pulse, Run, Spawned};
@@ -57,15 +56,13 @@ pub struct Worker {
 impl Worker {
     /// Fails when an expression of the filter is not one.
     pub fn new(slice: SyncSlice) -> Result<Worker, BadExpression> {
-        let mut abilities = Abilities::default();
         if slice.remote.rsync.ssh.is_some() {
             for path in slice.ssh.iter().flat_map(argv::unspeakable) {
                 log::error!("ssh path={}: cannot be told to ssh, left out", Shown(path));
             }
-            abilities.escaping = local::escaping(&slice.rsync_program);
         }
         let filter = Filter::new(&slice.filter)?;
-        Ok(Worker { filter, slice, warm: None, abilities, doubt: Doubt::default() })
+        Ok(Worker { filter, slice, warm: None, abilities: Abilities::default(), doubt: Doubt::default() })
     }
 
     /// Does `job`; calls `beat` every [`common::message::BUSY_BEAT_SECS`] seconds.

@@ -10,11 +10,11 @@
 //! | `root` | the open root: its identity, what stands where below it |
 //! | `list` | dirty paths into lists, pure |
 //! | `argv` | argument vectors, pure |
-//! | `abilities`, `local`, `doubt`, `fallback` | what the rsyncs at both ends lack: known, found out, made up for |
 //! | `rsync`, `session` | one run: spawn; feed, read, watch, reap |
 //! | `warm` | an rsync that was started ahead |
 //! | `vital`, `tail` | its signs of life, what it said |
 //! | `outcome` | the table of exit statuses |
+//! | `abilities`, `doubt`, `fallback` | what the remote's rsync lacks: known, found out, made up for |
 //! | `walk`, `listed` | subtrees under a filter |
 #![forbid(unsafe_code)]
 
@@ -25,7 +25,6 @@ mod fallback;
 mod job;
 mod list;
 mod listed;
-mod local;
 mod outcome;
 mod root;
 mod rsync;

@@ -54,7 +54,9 @@ impl EventLoop {
         let confinement = self.confinement(role)?;
         let wake = self.wake.1.try_clone()?;
         let output = self.output(role);
-        if let Role::Plugin(_) = role {
+        if let Role::Plugin(id) = role
+            && self.plan.plugin(id).is_some_and(|(plugin, _)| plugin.kind.name() == PluginName::Command)
+        {
             self.spared.insert(confinement.identity.map_or(geteuid().as_raw(), |identity| identity.uid));
         }
         let debug = self.plan.config().debug;

@@ -7,11 +7,12 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use bstr::ByteSlice;
-use common::message::{SshSlice, SyncSlice};
+use common::message::{RsyncVersion, SshSlice, SyncSlice};
 
 use super::{joined, sets, timeout};
-use crate::abilities::Abilities;
 
+/// The first rsync that escapes a remote path for the remote's shell.
+const ESCAPES: RsyncVersion = (3, 2, 4);
 /// What ssh is told whatever the machine's own configuration says: no questions, no unknown
 /// host, nothing run here, nothing forwarded, and an end when the remote falls silent.
 const SSH: &[&str] = &[
@@ -41,7 +42,7 @@ const SSH: &[&str] = &[
 ];
 
 /// Timeouts, transport and credentials.
-pub(super) fn words(slice: &SyncSlice, abilities: Abilities) -> Vec<OsString> {
+pub(super) fn words(slice: &SyncSlice) -> Vec<OsString> {
     let options = &slice.remote.rsync;
     let mut words: Vec<OsString> = Vec::new();
     if options.ssh.is_none() {
@@ -61,7 +62,7 @@ pub(super) fn words(slice: &SyncSlice, abilities: Abilities) -> Vec<OsString> {
     if options.ssh.is_some() {
         words.push(joined("--rsh=", &remote_shell(slice.ssh.as_ref(), options.port)));
         // Otherwise the path would be read by the remote's shell as it stands.
-        let protect = escapes(slice, abilities) == Escapes::Nobody;
+        let protect = escapes(slice) == Escapes::Nobody;
         words.extend(protect.then(|| "--protect-args".into()));
     } else {
         words.extend(options.port.map(|port| format!("--port={port}").into()));
@@ -73,7 +74,7 @@ pub(super) fn words(slice: &SyncSlice, abilities: Abilities) -> Vec<OsString> {
 }
 
 /// `USER@HOST::MODULE/`, or with one colon where that is ssh.
-pub(super) fn destination(slice: &SyncSlice, abilities: Abilities) -> OsString {
+pub(super) fn destination(slice: &SyncSlice) -> OsString {
     let options = &slice.remote.rsync;
     let mut word = OsString::new();
     let configured = options.auth.as_ref().and_then(|auth| auth.user.as_ref());
@@ -94,7 +95,7 @@ pub(super) fn destination(slice: &SyncSlice, abilities: Abilities) -> OsString {
         word.push(&slice.remote.module);
     } else {
         word.push(":");
-        word.push(OsString::from_vec(match escapes(slice, abilities) {
+        word.push(OsString::from_vec(match escapes(slice) {
             Escapes::Rsync => escaped(module, b"*?[]"),
             // A path without a wildcard is taken as it stands, backslashes too.
             Escapes::Nobody if module.find_byteset(b"*?[").is_some() => escaped(module, b"*?[\\"),
@@ -122,10 +123,10 @@ enum Escapes {
     Nobody,
 }
 
-fn escapes(slice: &SyncSlice, abilities: Abilities) -> Escapes {
+fn escapes(slice: &SyncSlice) -> Escapes {
     // No backslash makes a shell keep a line feed.
     let speakable = !slice.remote.module.as_bytes().contains(&b'\n');
-    if speakable && abilities.escaping.is_there() { Escapes::Rsync } else { Escapes::Nobody }
+    if speakable && slice.rsync_version >= ESCAPES { Escapes::Rsync } else { Escapes::Nobody }
 }
 
 fn escaped(path: &[u8], what: &[u8]) -> Vec<u8> {
@@ -184,7 +185,7 @@ fn quoted_for_ssh(path: &OsStr) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::abilities::Ability;
+    use crate::abilities::Abilities;
     use crate::argv::tests::{sent, slice};
     use crate::argv::{Errand, Form, argv, shown};
     use common::config::{Auth, Remote, Ssh};
@@ -209,7 +210,7 @@ mod tests {
         slice.remote.rsync.auth = Some(Auth { user: Some("bob".into()), password_file: Some("/p".into()) });
         let ssh = slice.ssh.as_mut().unwrap();
         (ssh.identities, ssh.known_hosts) = (vec![], vec![]);
-        let abilities = Abilities { escaping: Ability::Missing, ..Abilities::default() };
-        insta::assert_snapshot!(shown(&argv(&slice, Errand::Erase, abilities)));
+        slice.rsync_version = (3, 2, 3);
+        insta::assert_snapshot!(shown(&argv(&slice, Errand::Erase, Abilities::default())));
     }
 }

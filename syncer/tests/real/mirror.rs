@@ -193,6 +193,7 @@ fn slice(source: &Path, port: u16) -> SyncSlice {
         root: source.into(),
         remote: Remote { host: "127.0.0.1".into(), module: "m".into(), rsync },
         rsync_program: "/usr/bin/rsync".into(),
+        rsync_version: (3, 5, 0),
         ssh: None,
         delete: true,
         filter: vec![],

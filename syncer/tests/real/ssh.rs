@@ -212,9 +212,10 @@ fn interprets_nothing(local: Local) {
         let mirror = &mut remote.mirror;
         if local == Local::Old {
             let program = mirror.directory.path().join("rsync");
-            let script = "#!/bin/bash\nif [ \"$1\" = --version ]; then echo 'rsync  version 3.1.3  protocol'; exit; fi\nRSYNC_OLD_ARGS=1 exec /usr/bin/rsync \"$@\"\n";
+            let script = "#!/bin/bash\nRSYNC_OLD_ARGS=1 exec /usr/bin/rsync \"$@\"\n";
             write_program(&program, script);
             mirror.slice.rsync_program = program.into();
+            mirror.slice.rsync_version = (3, 1, 3);
         }
         // What a wildcard would find.
         for decoy in ["wxxa", "wxxb", "back\\slXash"] {
