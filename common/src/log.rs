@@ -46,6 +46,18 @@ pub fn split_level(line: &str) -> (Level, &str) {
     (Level::Warn, line)
 }
 
+/// Text as it is; control characters and bytes that are no text as escapes.
+pub fn escape(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        for ch in chunk.valid().chars() {
+            if ch.is_control() { text.extend(ch.escape_default()) } else { text.push(ch) }
+        }
+        text.push_str(&chunk.invalid().escape_ascii().to_string());
+    }
+    text
+}
+
 /// A word as a shell would want it, in one line: for commands that are shown to people, never
 /// to a shell by us.
 pub struct Quoted<'a>(pub &'a OsStr);

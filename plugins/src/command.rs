@@ -7,11 +7,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::time::Instant;
 
 use common::config::{Call, CommandPlugin, Format};
+use common::log::escape;
 use nix::sys::signal::{SigSet, Signal};
 use regex::bytes::RegexSet;
 
 use crate::child::{Child, Ended, Stream};
-use crate::deliver::{Deliver, Failed, Told, Trace, after, escape, one_by_one, timeout};
+use crate::deliver::{Deliver, Failed, Told, Trace, after, one_by_one, timeout};
 use crate::expression::{BadExpression, entire};
 use crate::news::{News, json_lines, paths_with_nul};
 

@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use common::config::Call;
+use common::log::escape;
 use common::message::{MAX_TAIL, Verdict};
 
 use crate::news::News;
@@ -108,18 +109,6 @@ pub(crate) fn left(end: Instant) -> Duration {
 pub(crate) fn note(words: &str) -> String {
     let mut text = escape(words.as_bytes());
     text.truncate(text.floor_char_boundary(MAX_TAIL));
-    text
-}
-
-/// Text as it is; control characters and bytes that are no text as escapes.
-pub(crate) fn escape(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len());
-    for chunk in bytes.utf8_chunks() {
-        for ch in chunk.valid().chars() {
-            if ch.is_control() { text.extend(ch.escape_default()) } else { text.push(ch) }
-        }
-        text.push_str(&chunk.invalid().escape_ascii().to_string());
-    }
     text
 }
 

@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 
 use bstr::ByteSlice;
 use common::config::{Call, RefreshCdnPlugin};
+use common::log::escape;
 use common::message::{EventKind, Verdict};
 use regex::bytes::Regex;
 
 use crate::address::Place;
 use crate::answers::{Answers, Standing};
-use crate::deliver::{Deliver, Told, Trace, escape, timeout};
+use crate::deliver::{Deliver, Told, Trace, timeout};
 use crate::exchange::{End, Onward, Parting, Rules, exchange};
 use crate::expression::{BadExpression, search};
 use crate::news::{News, credential, in_url};

@@ -7,10 +7,11 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use common::config::{Call, Format, SocketPlugin};
+use common::log::escape;
 use common::message::Verdict;
 
 use crate::address::Place;
-use crate::deliver::{Deliver, Failed, Told, Trace, escape, one_by_one, timeout};
+use crate::deliver::{Deliver, Failed, Told, Trace, one_by_one, timeout};
 use crate::exchange::{End, Onward, Parting, Rules, exchange};
 use crate::news::{News, json_lines, paths_with_nul};
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use common::event::RootId;
 use common::filter::{BadExpression, Filter};
-use common::log::Shown;
+use common::log::{Shown, escape};
 use common::message::{Deletions, Job, Outcome, SyncSlice, Work};
 use common::path::RelPath;
 
@@ -17,7 +17,7 @@ use crate::list::{self, Kind, Lists, Whole};
 use crate::outcome::{Ended, outcome};
 use crate::root::{Root, RootError};
 use crate::rsync::{Feed, Limits, Pace, Pulse, Run, Spawned};
-use crate::tail::{Said, Stream, escape};
+use crate::tail::{Said, Stream};
 use crate::warm::Warm;
 
 /// Most lines of rsync that one job writes to the log.

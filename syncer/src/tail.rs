@@ -2,9 +2,9 @@
 //! makes rsync print, this takes a few kilobytes.
 
 use std::collections::VecDeque;
-use std::fmt::Write;
 
 use bstr::ByteSlice;
+use common::log::escape;
 use common::message::MAX_TAIL;
 
 /// Longest line that is kept whole: a path with every byte escaped as four, and some words.
@@ -114,21 +114,6 @@ impl Tail {
             self.dropped = self.dropped.saturating_add(count(oldest.len()));
         }
     }
-}
-
-/// Text as it is; control characters and bytes that are no text as escapes.
-pub(crate) fn escape(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len());
-    for chunk in bytes.utf8_chunks() {
-        for ch in chunk.valid().chars() {
-            if ch.is_control() { text.extend(ch.escape_default()) } else { text.push(ch) }
-        }
-        for byte in chunk.invalid() {
-            // Writing to a string cannot fail.
-            let _ = write!(text, "\\x{byte:02x}");
-        }
-    }
-    text
 }
 
 fn count(bytes: usize) -> u64 {
