@@ -138,6 +138,10 @@ impl EventLoop {
             self.refill();
             self.record();
         }
+        if let Some(fail_log) = &mut self.fail_log {
+            fail_log.hurry();
+        }
+        self.record();
         self.end_children();
         Ok(())
     }

@@ -99,6 +99,11 @@ impl FailLog {
         self.next = self.next.max(until);
     }
 
+    /// The last chance: what is known now is written without a pause.
+    pub fn hurry(&mut self) {
+        self.next = Duration::ZERO;
+    }
+
     /// Once for each reason.
     fn complain(&mut self, reason: &std::io::Error) {
         let reason = reason.to_string();

@@ -52,6 +52,21 @@ fn what_failed_and_what_became_of_it() {
     wait_until("nothing is left", SOON, || exists(&log) && records(&log).is_empty());
 }
 
+/// What fails in the last moment is on record when the supervisor has gone.
+#[test]
+fn a_stop_right_after_a_failure() {
+    let mut mirror = Mirror::new(setup("@DIR@/fail.sh"));
+    mirror.run();
+    write(mirror.source("f"), "1");
+    mirror.wait_logged("remote down remote=127.0.0.2::m1");
+    write(mirror.source("g"), "1");
+    wait_until("the other remote has it", SOON, || holds(mirror.replica("g"), "1"));
+    mirror.supervisor().signal(nix::sys::signal::Signal::SIGTERM);
+    mirror.supervisor().wait_end(SOON);
+    let text = records(&mirror.dir.join("fail.sh"));
+    assert!(text.contains("./f ") && text.contains("./g "), "{text}");
+}
+
 /// Every way of putting a trap where the record goes: a line in the log, no damage, and the
 /// mirror goes on.
 #[test]
