@@ -7,6 +7,7 @@
 mod diagnostic;
 mod launch;
 mod params;
+mod privileges;
 mod read;
 mod xml;
 
@@ -15,6 +16,7 @@ use std::ffi::OsString;
 use serde::{Deserialize, Serialize};
 
 pub use diagnostic::{Diagnostic, Severity, render};
+pub use privileges::{LimitsTable, Privileges, RoleLimits};
 pub use read::{Parsed, parse, parse_for_plugin};
 
 /// Largest config file that is read, in bytes.
@@ -59,6 +61,8 @@ pub struct Config {
     pub plugins: Vec<Plugin>,
     /// `<privileges>`.
     pub privileges: Privileges,
+    /// `<limits>`.
+    pub limits: LimitsTable,
     /// `<sandbox start>`: what rsync and the roles may do is bounded beyond their uid.
     pub sandbox: bool,
     /// `<warm start>`: after a transfer an rsync waits, connected, for the next one.
@@ -362,11 +366,4 @@ impl std::fmt::Debug for RefreshCdnPlugin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RefreshCdnPlugin").field("domain", &self.domain).finish_non_exhaustive()
     }
-}
-
-/// `<privileges firstUid="…"/>`, ours: the original ignores it.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Privileges {
-    /// First of 64 uids for the roles; otherwise a free block is claimed.
-    pub first_uid: Option<u32>,
 }

@@ -4,6 +4,7 @@
 //! What is missing takes the value of the original's own file; what is wrong is reported,
 //! all of it at once.
 
+mod limits;
 mod names;
 mod plugins;
 mod remote;
@@ -17,8 +18,9 @@ use std::os::unix::ffi::OsStringExt;
 
 use super::diagnostic::{Diagnostic, Severity, quote};
 use super::params::Deletions;
-use super::xml::{self, Element};
+use super::xml::{self, Attribute, Element};
 use super::{Config, Crontab, FailLog, FilterExpression, Host, PluginName, Privileges, Switches, Tree};
+use crate::confine::Demand;
 use values::{Reader, bad_expression};
 
 /// Minutes between full syncs when nothing usable is said.
@@ -112,6 +114,7 @@ impl Reader {
             plugins_on: Vec::new(),
             plugins: Vec::new(),
             privileges: self.privileges(head.child("privileges")),
+            limits: self.limits(head),
             sandbox: self.switch(head.child("sandbox"), "start").unwrap_or(true),
             warm: self.switch(head.child("warm"), "start").unwrap_or(true),
         }
@@ -213,13 +216,33 @@ impl Reader {
     }
 
     fn privileges(&mut self, privileges: Option<&Element>) -> Privileges {
-        let first_uid = privileges.and_then(|privileges| privileges.attribute("firstUid"));
-        Privileges { first_uid: first_uid.and_then(|uid| self.number(uid, &(MIN_UID..=MAX_UID))) }
+        let given = |name| privileges.and_then(|privileges| privileges.attribute(name));
+        Privileges {
+            first_uid: given("firstUid").and_then(|uid| self.number(uid, &(MIN_UID..=MAX_UID))),
+            read_all: self.switch(privileges, "readAll").unwrap_or(true),
+            sandbox: given("sandbox").and_then(|demand| self.demand(demand)),
+        }
+    }
+
+    /// No word but these two: a misspelt `required` must not become something less.
+    fn demand(&mut self, attribute: &Attribute) -> Option<Demand> {
+        match attribute.value.as_str() {
+            "required" => Some(Demand::Required),
+            "best-effort" => Some(Demand::BestEffort),
+            other => {
+                let message = format!("`{}` is neither `required` nor `best-effort`", quote(other));
+                let help = "`required`: nothing starts without all of the sandbox; `best-effort`: a warning";
+                self.problem(&attribute.place(), message, help);
+                None
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_limits;
 #[cfg(test)]
 mod tests_plugins;
 #[cfg(test)]

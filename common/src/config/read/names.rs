@@ -52,6 +52,10 @@ const REMOTE: &[&str] = &[
     "timeout",
 ];
 
+/// Whose limits, and what they are.
+const LIMITS: &[&str] =
+    &["role", "memory", "memoryHigh", "pids", "files", "cpu", "cpuWeight", "ioWeight", "nice", "ionice"];
+
 /// The root element with all that it may hold.
 pub(crate) static HEAD: Known = with(
     once("head", &["version"]),
@@ -112,7 +116,8 @@ pub(crate) static HEAD: Known = with(
                 ),
             ],
         ),
-        once("privileges", &["firstUid"]),
+        once("privileges", &["firstUid", "readAll", "sandbox"]),
+        many("limits", LIMITS),
         once("sandbox", START),
         once("warm", START),
     ],

@@ -76,7 +76,10 @@ fn everything_switched_on() {
         .replace("/data0/htdocs/cms.xoyo.com/site/", "/opt/tongbu/")
         .replace("-artz\"", "-artz --exclude='a b'\"")
         .replace("<rsync>", "<rsync program=\"/usr/local/bin/rsync\">")
-        .replace("<privileges firstUid=\"64000\"/>\n    -->", "--><privileges firstUid=\"64000\"/>");
+        .replace("<privileges firstUid", "--><privileges firstUid")
+        .replace("sandbox=\"required\"/>\n    -->", "sandbox=\"required\"/>")
+        .replace("<limits role", "--><limits role")
+        .replace("ionice=\"be:6\"/>\n    -->", "ionice=\"be:6\"/>");
     let config = config(&text);
     assert_eq!(messages(&text), ["with ssh the password file does not count"]);
     assert!(config.debug && config.switches.hidden_file);
@@ -91,6 +94,8 @@ fn everything_switched_on() {
     assert_eq!(config.sync_excludes, ["*.php", "info/*"]);
     assert_eq!(config.plugins_on, [PluginName::RefreshCdn]);
     assert_eq!(config.privileges.first_uid, Some(64000));
+    assert_eq!((config.privileges.read_all, config.privileges.sandbox), (true, Some(Demand::Required)));
+    assert_eq!((config.limits.syncer.memory_high, config.limits.syncer.nice), (Some(1 << 30), 5));
     let cdn = config.plugins.iter().find_map(|plugin| match &plugin.kind {
         PluginKind::RefreshCdn(cdn) => Some(cdn),
         PluginKind::Command(_) | PluginKind::Socket(_) | PluginKind::Http(_) => None,
