@@ -256,6 +256,8 @@ pub enum Outcome {
     NoSpace,
     /// rsync does not understand what we or the config tell it.
     Misconfigured,
+    /// rsync used up what it may: CPU time, memory, processes (`<limits>`).
+    Limit,
     /// The root is missing, or is not the one that the job names. Nothing was done.
     RootGone,
     /// A full sync that would have deleted found the root empty. Nothing was done.

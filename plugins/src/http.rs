@@ -106,6 +106,16 @@ fn explained(error: &Error) -> String {
     text
 }
 
+/// The host and the port that a URL leads to; `None` for what is no URL.
+pub fn destination(url: &str) -> Option<(String, u16)> {
+    place(&url.parse().ok()?).map(|place| (place.host, place.port))
+}
+
+fn place(uri: &Uri) -> Option<Place> {
+    let usual = if uri.scheme_str() == Some("https") { 443 } else { 80 };
+    Some(Place { host: uri.host()?.to_owned(), port: uri.port_u16().unwrap_or(usual) })
+}
+
 /// Host names, as the other kinds look them up: ureq's own way panics when the process may not
 /// have another thread.
 #[derive(Debug)]
@@ -113,9 +123,7 @@ struct Names;
 
 impl Resolver for Names {
     fn resolve(&self, uri: &Uri, _: &Config, timeout: NextTimeout) -> Result<ResolvedSocketAddrs, Error> {
-        let port = if uri.scheme_str() == Some("https") { 443 } else { 80 };
-        let host = uri.host().ok_or(Error::HostNotFound)?.to_owned();
-        let place = Place { host, port: uri.port_u16().unwrap_or(port) };
+        let place = place(uri).ok_or(Error::HostNotFound)?;
         let mut found = self.empty();
         for address in place.addresses(*timeout.after).map_err(io::Error::other)? {
             found.push(address);

@@ -32,12 +32,15 @@ mod secrets;
 mod socket;
 mod trust;
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
+use common::confine::Confined;
 use common::exit::Exit;
+use common::log::Shown;
 use common::message::{IDLE_BEAT_SECS, PluginOrder, PluginReport};
 use common::wire::{self, SendError, Uplink};
 use common::{confine, log as role_log};
@@ -46,7 +49,9 @@ use ipc_channel::{IpcError, TryRecvError};
 use thiserror::Error;
 
 pub use deliver::Told;
+pub use http::destination;
 pub use plugin::{BadPlugin, Plugin, UnknownPlace};
+pub use trust::SYSTEM as SYSTEM_CERTIFICATES;
 
 /// Why a plugin ends before it is told to.
 #[derive(Debug, Error)]
@@ -65,6 +70,8 @@ enum Failure {
     Plugin(#[from] BadPlugin),
     #[error("report: {0}")]
     Report(#[from] SendError),
+    #[error("something else stands there now, a new plugin takes over path={}", Shown(.0))]
+    Outdated(OsString),
 }
 
 /// The plugin, from its first instruction to its end. `channel` names the rendezvous. What a CDN
@@ -73,6 +80,10 @@ pub fn run(channel: &str) -> Exit {
     match serve(channel) {
         // The supervisor is gone or has let go of us.
         Ok(()) | Err(Failure::Report(SendError::Closed) | Failure::Order(IpcError::Disconnected)) => Exit::Ok,
+        Err(failure @ Failure::Outdated(_)) => {
+            log::info!("{failure}");
+            Exit::Outdated
+        }
         Err(failure) => {
             log::error!("{failure}");
             exit_of(&failure)
@@ -86,17 +97,25 @@ fn serve(channel: &str) -> Result<(), Failure> {
     let uplink = Uplink::from_stdin()?;
     let orders = wire::meet::<PluginOrder>(channel)?;
     let PluginOrder::Configure(slice) = orders.recv()? else { return Err(Failure::OutOfTurn) };
-    confine::enter(&slice.confinement)?;
+    let confined = confine::enter(&slice.confinement)?;
     uplink.send(&PluginReport::Ready)?;
     let answers = File::from(io::stdout().as_fd().try_clone_to_owned()?);
-    obey(&orders, &uplink, Plugin::new(*slice, answers)?)
+    obey(&orders, &uplink, Plugin::new(*slice, answers)?, &confined)
 }
 
-fn obey(orders: &IpcReceiver<PluginOrder>, uplink: &Uplink, mut plugin: Plugin) -> Result<(), Failure> {
+fn obey(
+    orders: &IpcReceiver<PluginOrder>,
+    uplink: &Uplink,
+    mut plugin: Plugin,
+    confined: &Confined,
+) -> Result<(), Failure> {
     let pause = Duration::from_secs(IDLE_BEAT_SECS);
     loop {
         match orders.try_recv_timeout(pause) {
             Ok(PluginOrder::Deliver { ticket, events }) => {
+                if let Some(path) = confined.outdated() {
+                    return Err(Failure::Outdated(path.as_os_str().to_owned()));
+                }
                 let Told { verdicts, note } = plugin.tell(&events)?;
                 uplink.send(&PluginReport::Done { ticket, verdicts, note })?;
             }
@@ -111,6 +130,7 @@ fn exit_of(failure: &Failure) -> Exit {
     match failure {
         Failure::Confine(_) => Exit::NoPermission,
         Failure::Channel(_) => Exit::OsError,
+        Failure::Outdated(_) => Exit::Outdated,
         Failure::Plugin(BadPlugin::Certificates { .. }) => Exit::NoInput,
         Failure::Plugin(BadPlugin::Expression(_))
         | Failure::Order(_)
@@ -128,7 +148,6 @@ mod tests {
     use common::message::{PluginEvent, PluginSlice, Verdict};
     use common::wire::{FrameReader, Received, report_socket};
     use ipc_channel::ipc;
-    use std::ffi::OsString;
     use std::net::TcpListener;
 
     /// Tells a port where nobody listens.
@@ -141,15 +160,7 @@ mod tests {
             roots: vec![OsString::from("/w")],
             remotes: vec!["r".into()],
             debug: false,
-            confinement: Confinement {
-                identity: None,
-                passwd: None,
-                read_all: false,
-                max_files: 64,
-                max_file_bytes: Some(0),
-                max_processes: 8,
-                supervisor: 1,
-            },
+            confinement: Confinement::none(),
         }
     }
 
@@ -169,7 +180,7 @@ mod tests {
         sender.send(order(77, &events)).unwrap();
         sender.send(order(5, &[])).unwrap();
         drop(sender);
-        let end = obey(&orders, &Uplink::new(theirs), plugin());
+        let end = obey(&orders, &Uplink::new(theirs), plugin(), &Confined::not());
         assert!(matches!(end, Err(Failure::Order(IpcError::Disconnected))), "{end:?}");
         for (wanted, all) in [(77, vec![Verdict::Unreachable]), (5, vec![])] {
             let Received::Frame(report) = FrameReader::default().receive(ours.as_fd()) else { panic!() };
@@ -186,7 +197,7 @@ mod tests {
             let (_ours, theirs) = report_socket().unwrap();
             let (sender, orders) = ipc::channel().unwrap();
             sender.send(bad).unwrap();
-            let end = obey(&orders, &Uplink::new(theirs), plugin());
+            let end = obey(&orders, &Uplink::new(theirs), plugin(), &Confined::not());
             assert!(matches!(end, Err(Failure::OutOfTurn | Failure::Unknown(_))), "{end:?}");
         }
     }
@@ -197,7 +208,7 @@ mod tests {
         drop(ours);
         let (sender, orders) = ipc::channel().unwrap();
         sender.send(order(1, &[])).unwrap();
-        let end = obey(&orders, &Uplink::new(theirs), plugin());
+        let end = obey(&orders, &Uplink::new(theirs), plugin(), &Confined::not());
         assert!(matches!(end, Err(Failure::Report(SendError::Closed))), "{end:?}");
     }
 }

@@ -15,7 +15,7 @@ use crate::plugin::BadPlugin;
 /// Largest file of certificates, in bytes.
 const MAX_FILE: u64 = 4 << 20;
 /// Where distributions keep theirs.
-const SYSTEM: [&str; 4] = [
+pub const SYSTEM: [&str; 4] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
     "/etc/ssl/ca-bundle.pem",

@@ -16,6 +16,7 @@ use common::message::{Deletions, SyncSlice};
 
 use crate::abilities::{Abilities, Ability};
 
+pub use connection::port;
 pub(crate) use connection::unspeakable;
 pub(crate) use shown::shown;
 
@@ -281,15 +282,7 @@ pub(crate) mod tests {
             excludes: vec!["*.php".into(), "info/*".into()],
             warm: false,
             debug: false,
-            confinement: Confinement {
-                identity: None,
-                passwd: None,
-                read_all: false,
-                max_files: 64,
-                max_file_bytes: Some(0),
-                max_processes: 8,
-                supervisor: 1,
-            },
+            confinement: Confinement::none(),
         }
     }
 

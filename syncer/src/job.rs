@@ -2,8 +2,10 @@
 
 use std::ffi::OsString;
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+use common::confine::Confined;
 use common::event::RootId;
 use common::filter::{BadExpression, Filter};
 use common::log::{Shown, escape};
@@ -46,6 +48,7 @@ pub struct JobEnd {
 pub struct Worker {
     pub(crate) slice: SyncSlice,
     pub(crate) filter: Filter,
+    confined: Confined,
     /// The rsync that waits for the next batch.
     warm: Option<Warm>,
     /// What both ends can do, as far as is known.
@@ -55,14 +58,20 @@ pub struct Worker {
 
 impl Worker {
     /// Fails when an expression of the filter is not one.
-    pub fn new(slice: SyncSlice) -> Result<Worker, BadExpression> {
+    pub fn new(slice: SyncSlice, confined: Confined) -> Result<Worker, BadExpression> {
         if slice.remote.rsync.ssh.is_some() {
             for path in slice.ssh.iter().flat_map(argv::unspeakable) {
                 log::error!("ssh path={}: cannot be told to ssh, left out", Shown(path));
             }
         }
         let filter = Filter::new(&slice.filter)?;
-        Ok(Worker { filter, slice, warm: None, abilities: Abilities::default(), doubt: Doubt::default() })
+        let (abilities, doubt) = (Abilities::default(), Doubt::default());
+        Ok(Worker { slice, filter, confined, warm: None, abilities, doubt })
+    }
+
+    /// A path that the next job may need and that this process may no longer reach.
+    pub fn outdated(&self) -> Option<&Path> {
+        self.confined.outdated()
     }
 
     /// Does `job`; calls `beat` every [`common::message::BUSY_BEAT_SECS`] seconds.
@@ -117,7 +126,7 @@ impl Worker {
             && end.outcome == Outcome::Done
             && matches!(job.work, Work::Batch(_))
         {
-            self.warm = Warm::start(&self.slice, job, self.abilities);
+            self.warm = Warm::start(&self.slice, job, self.abilities, &self.confined);
         }
     }
 
@@ -302,7 +311,8 @@ impl Transfers<'_> {
             }
             said.push(stream, text);
         };
-        let run = Run { argv, root: self.root.as_fd(), feed, line: &mut line, limits: self.limits };
+        let (root, confined) = (self.root.as_fd(), &self.worker.confined);
+        let run = Run { argv, root, confined, feed, line: &mut line, limits: self.limits };
         let ended = match spawned {
             Some(spawned) => run.resume(spawned, &mut self.pulse),
             None => run.finish(&mut self.pulse),
@@ -373,7 +383,7 @@ fn severity(outcome: Outcome) -> u8 {
     match outcome {
         Outcome::Done => 0,
         Outcome::Partial => 1,
-        Outcome::Broken => 2,
+        Outcome::Broken | Outcome::Limit => 2,
         Outcome::TimedOut => 3,
         Outcome::Unreachable => 4,
         Outcome::NoSpace => 5,

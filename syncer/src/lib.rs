@@ -34,11 +34,13 @@ mod vital;
 mod walk;
 mod warm;
 
+use std::ffi::OsString;
 use std::time::{Duration, Instant};
 
 use common::exit::Exit;
 use common::filter::BadExpression;
-use common::message::{IDLE_BEAT_SECS, SyncSlice, SyncerOrder, SyncerReport};
+use common::log::Shown;
+use common::message::{IDLE_BEAT_SECS, SyncerOrder, SyncerReport};
 use common::wire::{self, SendError, Uplink};
 use common::{confine, log as role_log};
 use ipc_channel::ipc::IpcReceiver;
@@ -47,7 +49,7 @@ use thiserror::Error;
 
 use crate::rsync::after;
 
-pub use argv::{full_sync_argv, sets};
+pub use argv::{full_sync_argv, port, sets};
 pub use job::{JobEnd, Worker};
 pub use rsync::Pace;
 
@@ -66,6 +68,8 @@ enum Failure {
     Filter(#[from] BadExpression),
     #[error("report: {0}")]
     Report(#[from] SendError),
+    #[error("something else stands there now, a new syncer takes over path={}", Shown(.0))]
+    Outdated(OsString),
 }
 
 /// The syncer, from its first instruction to its end. `channel` names the rendezvous.
@@ -73,6 +77,10 @@ pub fn run(channel: &str) -> Exit {
     match serve(channel) {
         // The supervisor is gone or has let go of us.
         Ok(()) | Err(Failure::Report(SendError::Closed) | Failure::Order(IpcError::Disconnected)) => Exit::Ok,
+        Err(failure @ Failure::Outdated(_)) => {
+            log::info!("{failure}");
+            Exit::Outdated
+        }
         Err(failure) => {
             log::error!("{failure}");
             exit_of(&failure)
@@ -86,19 +94,21 @@ fn serve(channel: &str) -> Result<(), Failure> {
     let uplink = Uplink::from_stdin()?;
     let orders = wire::meet::<SyncerOrder>(channel)?;
     let SyncerOrder::Configure(slice) = orders.recv()? else { return Err(Failure::OutOfTurn) };
-    confine::enter(&slice.confinement)?;
+    let confined = confine::enter(&slice.confinement)?;
     uplink.send(&SyncerReport::Ready)?;
-    obey(&orders, &uplink, *slice)
+    obey(&orders, &uplink, Worker::new(*slice, confined)?)
 }
 
-fn obey(orders: &IpcReceiver<SyncerOrder>, uplink: &Uplink, slice: SyncSlice) -> Result<(), Failure> {
-    let mut worker = Worker::new(slice)?;
+fn obey(orders: &IpcReceiver<SyncerOrder>, uplink: &Uplink, mut worker: Worker) -> Result<(), Failure> {
     let pause = Duration::from_secs(IDLE_BEAT_SECS);
     let mut beat_at = after(Instant::now(), pause);
     loop {
         let wake_at = worker.cools_at().map_or(beat_at, |at| at.min(beat_at));
         match orders.try_recv_timeout(wake_at.saturating_duration_since(Instant::now())) {
             Ok(SyncerOrder::Sync { ticket, job }) => {
+                if let Some(path) = worker.outdated() {
+                    return Err(Failure::Outdated(path.as_os_str().to_owned()));
+                }
                 // A beat that finds no room is not missed: unread reports are beats too. And
                 // when the supervisor is gone, so are we.
                 let mut beat = |pace| {
@@ -128,6 +138,7 @@ fn exit_of(failure: &Failure) -> Exit {
     match failure {
         Failure::Confine(_) => Exit::NoPermission,
         Failure::Channel(_) => Exit::OsError,
+        Failure::Outdated(_) => Exit::Outdated,
         Failure::Order(_) | Failure::OutOfTurn | Failure::Filter(_) | Failure::Report(_) => Exit::Software,
     }
 }
@@ -135,11 +146,16 @@ fn exit_of(failure: &Failure) -> Exit {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use common::confine::Confined;
     use common::event::RootId;
     use common::message::{Deletions, Job, Outcome, Work};
     use common::wire::{FrameReader, Received, report_socket};
     use ipc_channel::ipc;
     use std::os::fd::AsFd;
+
+    fn worker() -> Worker {
+        Worker::new(argv::tests::slice(&["-a"]), Confined::not()).unwrap()
+    }
 
     fn order(ticket: u64) -> SyncerOrder {
         let root = RootId { device: 0, inode: 0, born: 0 };
@@ -154,7 +170,7 @@ mod tests {
             sender.send(order(ticket)).unwrap();
         }
         drop(sender);
-        let end = obey(&orders, &Uplink::new(theirs), argv::tests::slice(&["-a"]));
+        let end = obey(&orders, &Uplink::new(theirs), worker());
         assert!(matches!(end, Err(Failure::Order(IpcError::Disconnected))), "{end:?}");
         for wanted in [77, 5] {
             let Received::Frame(report) = FrameReader::default().receive(ours.as_fd()) else { panic!() };
@@ -168,7 +184,7 @@ mod tests {
         let (_ours, theirs) = report_socket().unwrap();
         let (sender, orders) = ipc::channel().unwrap();
         sender.send(SyncerOrder::Configure(Box::new(argv::tests::slice(&["-a"])))).unwrap();
-        let end = obey(&orders, &Uplink::new(theirs), argv::tests::slice(&["-a"]));
+        let end = obey(&orders, &Uplink::new(theirs), worker());
         assert!(matches!(end, Err(Failure::OutOfTurn)), "{end:?}");
     }
 
@@ -178,7 +194,7 @@ mod tests {
         drop(ours);
         let (sender, orders) = ipc::channel().unwrap();
         sender.send(order(1)).unwrap();
-        let end = obey(&orders, &Uplink::new(theirs), argv::tests::slice(&["-a"]));
+        let end = obey(&orders, &Uplink::new(theirs), worker());
         assert!(matches!(end, Err(Failure::Report(SendError::Closed))), "{end:?}");
     }
 }

@@ -38,16 +38,21 @@ impl Ended {
 pub(crate) fn outcome(ended: &Ended, said: &str) -> Outcome {
     match ended {
         Ended::Exited(status) => of_status(*status, said),
+        Ended::Signalled(signal) if LIMITS.contains(signal) => Outcome::Limit,
         Ended::Signalled(_) | Ended::Stopped => Outcome::Broken,
         Ended::TimedOut => Outcome::TimedOut,
         Ended::Failed(error) => match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => Outcome::Misconfigured,
+            // No more processes, no more memory.
+            io::ErrorKind::WouldBlock | io::ErrorKind::OutOfMemory => Outcome::Limit,
             _ => Outcome::Broken,
         },
     }
 }
 
 const KILLED: i32 = 9;
+/// SIGXCPU and SIGXFSZ: too much CPU time, too large a file.
+const LIMITS: [i32; 2] = [24, 25];
 
 /// Exit status, words that must be among the messages, meaning. The first row that fits counts.
 #[rustfmt::skip]
@@ -75,6 +80,7 @@ const TABLE: &[(i32, &str, Outcome)] = &[
     (12, "No space left", Outcome::NoSpace),
     (12, "", Outcome::Unreachable),
     (20, "", Outcome::Unreachable), // the server was told to stop; our own kill is a KILL
+    (22, "", Outcome::Limit), // no memory
     (23, "No space left", Outcome::NoSpace),
     (23, "quota exceeded", Outcome::NoSpace),
     (23, "", Outcome::Partial),

@@ -11,7 +11,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::confine;
+use common::confine::{self, Confined};
 use common::message::BUSY_BEAT_SECS;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::unistd::Pid;
@@ -82,6 +82,8 @@ pub(crate) struct Run<'a> {
     pub(crate) argv: &'a [OsString],
     /// The directory to run in.
     pub(crate) root: BorrowedFd<'a>,
+    /// What bounds it.
+    pub(crate) confined: &'a Confined,
     /// Appends a part of the list to the buffer; must return within milliseconds.
     pub(crate) feed: &'a mut dyn FnMut(&mut Vec<u8>) -> Feed,
     /// Takes each line that rsync says.
@@ -93,7 +95,7 @@ pub(crate) struct Run<'a> {
 impl Run<'_> {
     /// Runs it to its end.
     pub(crate) fn finish(self, pulse: &mut Pulse<'_>) -> Ended {
-        match Spawned::start(self.argv, self.root) {
+        match Spawned::start(self.argv, self.root, self.confined) {
             Ok(spawned) => self.resume(spawned, pulse),
             Err(error) => Ended::Failed(error),
         }
@@ -116,8 +118,8 @@ pub(crate) struct Spawned {
 }
 
 impl Spawned {
-    /// Starts `argv` in the directory `root`.
-    pub(crate) fn start(argv: &[OsString], root: BorrowedFd<'_>) -> io::Result<Spawned> {
+    /// Starts `argv` in the directory `root`, with less than what is `confined` has.
+    pub(crate) fn start(argv: &[OsString], root: BorrowedFd<'_>, confined: &Confined) -> io::Result<Spawned> {
         let no_program = || io::Error::from(io::ErrorKind::NotFound);
         let (program, arguments) = argv.split_first().ok_or_else(no_program)?;
         // A socket and not a pipe: writing to a closed one must not raise SIGPIPE.
@@ -128,13 +130,15 @@ impl Spawned {
             .env_clear()
             .env("LC_ALL", "C")
             .env("PATH", "/usr/bin:/bin")
+            // Names are asked for over TCP: the sandbox knows no UDP.
+            .env("RES_OPTIONS", confine::RESOLVER_OPTIONS)
             // Not by name: rsync starts in the very directory that was compared.
             .current_dir(confine::fd_path(root))
             .process_group(0)
             .stdin(Stdio::from(theirs))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        confine::die_with_parent(&mut command);
+        confined.prepare(&mut command);
         let mut child = command.spawn()?;
         let pid = Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?);
         let output = child.stdout.take().map(|pipe| Output::new(Stream::Output, pipe.into()));
@@ -169,7 +173,8 @@ mod tests {
         let argv = ["/bin/sh", "-c", script].map(OsString::from);
         let (mut lines, mut beats, start) = (Vec::new(), Vec::new(), Instant::now());
         let mut line = |stream, text: &[u8]| lines.push((stream, String::from_utf8_lossy(text).into_owned()));
-        let run = Run { argv: &argv, root: root.as_fd(), feed, line: &mut line, limits };
+        let confined = Confined::not();
+        let run = Run { argv: &argv, root: root.as_fd(), confined: &confined, feed, line: &mut line, limits };
         let ended = run.finish(&mut Pulse::new(&mut |pace| beats.push(pace)));
         Seen { ended, lines, beats, took: start.elapsed() }
     }
@@ -193,7 +198,7 @@ mod tests {
     fn directory_and_environment() {
         let seen = shell("pwd; env | sort", SHORT, &mut nothing);
         let lines: Vec<_> = seen.lines.iter().map(|(_, text)| text.as_str()).collect();
-        assert_eq!(lines, ["/", "LC_ALL=C", "PATH=/usr/bin:/bin", "PWD=/"]);
+        assert_eq!(lines, ["/", "LC_ALL=C", "PATH=/usr/bin:/bin", "PWD=/", "RES_OPTIONS=use-vc"]);
     }
 
     #[test]
@@ -280,8 +285,9 @@ mod tests {
     fn no_program() {
         let root = File::open("/").unwrap();
         let argv = [OsString::from("/nonexistent/rsync")];
-        let run =
-            Run { argv: &argv, root: root.as_fd(), feed: &mut nothing, line: &mut |_, _| {}, limits: SHORT };
+        let (root, confined) = (root.as_fd(), &Confined::not());
+        let (feed, line) = (&mut nothing, &mut |_, _: &[u8]| {});
+        let run = Run { argv: &argv, root, confined, feed, line, limits: SHORT };
         assert!(matches!(run.finish(&mut Pulse::new(&mut |_| {})), Ended::Failed(_)));
     }
 }

@@ -7,6 +7,7 @@
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
+use common::confine::Confined;
 use common::event::RootId;
 use common::message::{Deletions, Job, SyncSlice};
 use nix::sys::signal::{Signal, killpg};
@@ -32,11 +33,16 @@ pub(crate) struct Warm {
 
 impl Warm {
     /// Starts one for a batch like `job`. `None` when it cannot be had, which costs nothing.
-    pub(crate) fn start(slice: &SyncSlice, job: &Job, abilities: Abilities) -> Option<Warm> {
+    pub(crate) fn start(
+        slice: &SyncSlice,
+        job: &Job,
+        abilities: Abilities,
+        confined: &Confined,
+    ) -> Option<Warm> {
         let root = Root::open(&slice.root, job.root).ok()?;
         let deletions = argv::effective(slice, job.deletions);
         let argv = argv::argv(slice, Errand::Send(Form::Shallow, deletions), abilities);
-        let spawned = Spawned::start(&argv, root.as_fd()).ok()?;
+        let spawned = Spawned::start(&argv, root.as_fd(), confined).ok()?;
         Some(Warm { spawned, root: job.root, deletions, since: Instant::now() })
     }
 

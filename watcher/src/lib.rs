@@ -41,13 +41,13 @@ mod tests;
 
 use std::time::Duration;
 
-use common::confine;
+use common::confine::{self, Confined};
 use common::exit::Exit;
 use common::filter::Filter;
 use common::message::{WatchSlice, WatcherOrder, WatcherReport};
 use common::wire::{self, Uplink};
 
-use crate::watcher::{Gone, Watcher};
+use crate::watcher::{End, Watcher};
 
 /// Why the role ends before it watches anything.
 #[derive(Debug, thiserror::Error)]
@@ -61,7 +61,7 @@ enum Error {
     #[error("filter: {0}")]
     Filter(#[from] common::filter::BadExpression),
     #[error(transparent)]
-    Gone(#[from] Gone),
+    End(#[from] End),
 }
 
 /// The role's whole life: meets the supervisor at `channel`, takes its part of the config,
@@ -76,14 +76,19 @@ pub fn run(channel: &str) -> Exit {
             log::error!("watcher cannot start: {error}");
             return match error {
                 Error::Confine(_) => Exit::NoPermission,
-                Error::Channel(_) | Error::NoOrder | Error::Gone(_) => Exit::OsError,
+                Error::Channel(_) | Error::NoOrder | Error::End(_) => Exit::OsError,
                 Error::Filter(_) => Exit::Config,
             };
         }
     };
     loop {
-        if let Err(Gone) = watcher.turn(Duration::MAX) {
-            return Exit::Ok;
+        match watcher.turn(Duration::MAX) {
+            Ok(()) => {}
+            Err(End::Gone) => return Exit::Ok,
+            Err(end @ End::Outdated(_)) => {
+                log::info!("{end}");
+                return Exit::Outdated;
+            }
         }
     }
 }
@@ -92,13 +97,13 @@ fn prepare(channel: &str) -> Result<Watcher, Error> {
     let uplink = Uplink::from_stdin()?;
     let orders = wire::meet::<WatcherOrder>(channel)?;
     let WatcherOrder::Configure(slice) = orders.recv().map_err(|_| Error::NoOrder)?;
-    confine::enter(&slice.confinement)?;
-    start(&slice, uplink)
+    let confined = confine::enter(&slice.confinement)?;
+    start(&slice, uplink, confined)
 }
 
 /// What comes after confinement: the first file descriptor of inotify among it.
-fn start(slice: &WatchSlice, uplink: Uplink) -> Result<Watcher, Error> {
+fn start(slice: &WatchSlice, uplink: Uplink, confined: Confined) -> Result<Watcher, Error> {
     let filter = Filter::new(&slice.filter)?;
-    uplink.send(&WatcherReport::Ready).map_err(|_| Gone)?;
-    Ok(Watcher::new(slice, filter, uplink))
+    uplink.send(&WatcherReport::Ready).map_err(|_| End::Gone)?;
+    Ok(Watcher::new(slice, filter, uplink, confined))
 }

@@ -1,11 +1,14 @@
 //! The watcher's loop: events first, then what is to be sent, then a little of the walking.
 
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use common::confine::Confined;
 use common::filter::Filter;
+use common::log::Shown;
 use common::message::{BUSY_BEAT_SECS, IDLE_BEAT_SECS, WatchSlice, WatcherReport};
 use common::wire::{SendError, Uplink};
 use nix::errno::Errno;
@@ -21,16 +24,23 @@ const WORK_SLICE: Duration = Duration::from_millis(2);
 /// What one read takes from the kernel; more is not faster.
 const READ_BUFFER: usize = 64 << 10;
 
-/// The supervisor no longer listens.
+/// Why there is nothing more to do here.
 #[derive(Debug, thiserror::Error)]
-#[error("the supervisor is gone")]
-pub(crate) struct Gone;
+pub(crate) enum End {
+    /// The supervisor no longer listens.
+    #[error("the supervisor is gone")]
+    Gone,
+    /// A root came that this process may not look into: another one may.
+    #[error("another directory stands there now, a new watcher takes over path={}", Shown(.0))]
+    Outdated(OsString),
+}
 
 /// All trees, and the way to the supervisor.
 pub(crate) struct Watcher {
     pub(crate) roots: Vec<Root>,
     outbox: Outbox,
     uplink: Uplink,
+    confined: Confined,
     /// The report that found the socket full.
     in_hand: Option<WatcherReport>,
     buffer: Box<[u8]>,
@@ -43,7 +53,7 @@ pub(crate) struct Watcher {
 
 impl Watcher {
     /// Watches what `slice` names. Nothing is opened before the first turn.
-    pub(crate) fn new(slice: &WatchSlice, filter: Filter, uplink: Uplink) -> Watcher {
+    pub(crate) fn new(slice: &WatchSlice, filter: Filter, uplink: Uplink, confined: Confined) -> Watcher {
         let rules = Rc::new(Rules {
             switches: slice.switches,
             filter,
@@ -55,6 +65,7 @@ impl Watcher {
             roots: slice.trees.iter().map(|tree| Root::new(tree, Rc::clone(&rules), now)).collect(),
             outbox: Outbox::new(),
             uplink,
+            confined,
             in_hand: None,
             buffer: vec![0; READ_BUFFER].into_boxed_slice(),
             turn: 0,
@@ -65,7 +76,7 @@ impl Watcher {
     }
 
     /// Waits for something to do, at most `longest`, and does it.
-    pub(crate) fn turn(&mut self, longest: Duration) -> Result<(), Gone> {
+    pub(crate) fn turn(&mut self, longest: Duration) -> Result<(), End> {
         self.wait(longest)?;
         let now = Instant::now();
         for root in &mut self.roots {
@@ -86,7 +97,17 @@ impl Watcher {
             root.tell_limit(now, needed, &mut self.outbox);
         }
         self.send()?;
+        self.check_domain()?;
         self.beat(now)
+    }
+
+    /// While a root is lost, what comes in its place may be out of reach.
+    fn check_domain(&self) -> Result<(), End> {
+        let lost = self.roots.iter().any(|root| root.live().is_none());
+        match lost.then(|| self.confined.outdated()).flatten() {
+            Some(path) => Err(End::Outdated(path.as_os_str().to_owned())),
+            None => Ok(()),
+        }
     }
 
     /// True while a tree is being walked, or the supervisor is behind.
@@ -99,7 +120,7 @@ impl Watcher {
         self.in_hand.is_some() || !self.outbox.is_empty()
     }
 
-    fn wait(&mut self, longest: Duration) -> Result<(), Gone> {
+    fn wait(&mut self, longest: Duration) -> Result<(), End> {
         let work = self.roots.iter().any(Root::is_busy);
         let now = Instant::now();
         let deadline = self.roots.iter().filter_map(Root::deadline).fold(self.next_beat(now), Instant::min);
@@ -116,13 +137,13 @@ impl Watcher {
         }
         let uplink = fds.first().and_then(PollFd::revents).unwrap_or(PollFlags::empty());
         if uplink.intersects(PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL) {
-            Err(Gone)
+            Err(End::Gone)
         } else {
             Ok(())
         }
     }
 
-    fn send(&mut self) -> Result<(), Gone> {
+    fn send(&mut self) -> Result<(), End> {
         while let Some(report) = self.in_hand.take().or_else(|| self.outbox.next()) {
             match self.uplink.try_send(&report) {
                 Ok(()) => {}
@@ -131,7 +152,7 @@ impl Watcher {
                     break;
                 }
                 Err(SendError::TooLong) => log::error!("report too long, not sent"),
-                Err(SendError::Closed) => return Err(Gone),
+                Err(SendError::Closed) => return Err(End::Gone),
             }
         }
         Ok(())
@@ -146,7 +167,7 @@ impl Watcher {
         }
     }
 
-    fn beat(&mut self, now: Instant) -> Result<(), Gone> {
+    fn beat(&mut self, now: Instant) -> Result<(), End> {
         let busy = self.is_busy();
         self.busy_since = if busy { self.busy_since.or(Some(now)) } else { None };
         // What lasts less than a beat is not spoken of.
@@ -158,7 +179,7 @@ impl Watcher {
         match self.uplink.try_send(&WatcherReport::Beat { busy }) {
             // Full: what waits there is a sign of life too.
             Ok(()) | Err(SendError::Full | SendError::TooLong) => Ok(()),
-            Err(SendError::Closed) => Err(Gone),
+            Err(SendError::Closed) => Err(End::Gone),
         }
     }
 }

@@ -75,15 +75,7 @@ mod common_ground {
             roots: vec![OsString::from(ROOT)],
             remotes: vec!["10.0.0.2::web".to_owned()],
             debug: true,
-            confinement: Confinement {
-                identity: None,
-                passwd: None,
-                read_all: false,
-                max_files: 64,
-                max_file_bytes: None,
-                max_processes: 64,
-                supervisor: 0,
-            },
+            confinement: Confinement::none(),
         }
     }
 

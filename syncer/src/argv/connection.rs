@@ -7,10 +7,14 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use bstr::ByteSlice;
+use common::config::Remote;
 use common::message::{RsyncVersion, SshSlice, SyncSlice};
 
 use super::{joined, sets, timeout};
 
+/// Where daemons listen.
+const RSYNC_PORT: u16 = 873;
+const SSH_PORT: u16 = 22;
 /// The first rsync that escapes a remote path for the remote's shell.
 const ESCAPES: RsyncVersion = (3, 2, 4);
 /// What ssh is told whatever the machine's own configuration says: no questions, no unknown
@@ -71,6 +75,28 @@ pub(super) fn words(slice: &SyncSlice) -> Vec<OsString> {
         words.push("--no-motd".into());
     }
     words
+}
+
+/// The TCP port that a run connects to.
+pub fn port(remote: &Remote) -> u16 {
+    let options = &remote.rsync;
+    if options.ssh.is_some() {
+        return options.port.unwrap_or(SSH_PORT);
+    }
+    options.port.or_else(|| port_of_params(&options.params)).unwrap_or(RSYNC_PORT)
+}
+
+/// The last `--port=N` or `--port N` counts.
+fn port_of_params(params: &[OsString]) -> Option<u16> {
+    let words = params.iter().map(|word| word.as_bytes());
+    let values = words.clone().zip(words.skip(1).chain([&b""[..]])).filter_map(|(word, next)| {
+        match word.strip_prefix(b"--port")? {
+            [] => Some(next),
+            [b'=', value @ ..] => Some(value),
+            _ => None,
+        }
+    });
+    std::str::from_utf8(values.last()?).ok()?.parse().ok()
 }
 
 /// `USER@HOST::MODULE/`, or with one colon where that is ssh.
@@ -188,8 +214,23 @@ mod tests {
     use crate::abilities::Abilities;
     use crate::argv::tests::{sent, slice};
     use crate::argv::{Errand, Form, argv, shown};
-    use common::config::{Auth, Remote, Ssh};
+    use common::config::{Auth, Ssh};
     use common::message::Deletions;
+
+    #[test]
+    fn ports() {
+        let of = |params: &[&str], port, ssh: Option<Ssh>| {
+            let mut remote = slice(params).remote;
+            (remote.rsync.port, remote.rsync.ssh) = (port, ssh);
+            super::port(&remote)
+        };
+        assert_eq!(of(&["-a"], None, None), 873);
+        assert_eq!(of(&["--port=1", "--port", "874", "-a"], None, None), 874);
+        assert_eq!(of(&["--port=1"], Some(875), None), 875);
+        assert_eq!(of(&["--port"], None, None), 873);
+        assert_eq!(of(&["--port=1"], None, Some(Ssh::default())), 22);
+        assert_eq!(of(&[], Some(2222), Some(Ssh::default())), 2222);
+    }
 
     #[test]
     fn over_ssh() {

@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::config::{FilterExpression, Remote, RsyncOptions};
-use common::confine::Confinement;
+use common::confine::{Confined, Confinement};
 use common::event::{Dirt, RootId};
 use common::message::{Deletions, Job, Outcome, SyncSlice, Work};
 use common::path::RelPath;
@@ -83,7 +83,7 @@ impl Mirror {
 
     /// Runs a job on the root of that identity.
     pub(crate) fn run_on(&self, root: RootId, work: Work) -> JobEnd {
-        let mut worker = Worker::new(self.slice.clone()).unwrap();
+        let mut worker = Worker::new(self.slice.clone(), Confined::not()).unwrap();
         worker.run(&Job { root, deletions: self.deletions, work }, &mut |_| {})
     }
 
@@ -200,15 +200,7 @@ fn slice(source: &Path, port: u16) -> SyncSlice {
         excludes: vec![],
         warm: false,
         debug: false,
-        confinement: Confinement {
-            identity: None,
-            passwd: None,
-            read_all: false,
-            max_files: 64,
-            max_file_bytes: Some(0),
-            max_processes: 8,
-            supervisor: 1,
-        },
+        confinement: Confinement::none(),
     }
 }
 

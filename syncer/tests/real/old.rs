@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use bstr::ByteSlice;
 use common::config::Ssh;
+use common::confine::Confined;
 use common::event::Dirt::{self, Deep, Removed, RemovedDir, Touched};
 use common::event::RootId;
 use common::message::{Job, Outcome, SshSlice, SyncSlice, Work};
@@ -25,7 +26,7 @@ pub(crate) struct Life<'a> {
 
 impl<'a> Life<'a> {
     pub(crate) fn new(mirror: &'a Mirror) -> Life<'a> {
-        let worker = Worker::new(SyncSlice { warm: true, ..mirror.slice.clone() }).unwrap();
+        let worker = Worker::new(SyncSlice { warm: true, ..mirror.slice.clone() }, Confined::not()).unwrap();
         Life { mirror, worker }
     }
 

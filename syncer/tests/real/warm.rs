@@ -3,6 +3,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
+use common::confine::Confined;
 use common::event::{Dirt, RootId};
 use common::message::{Deletions, Job, Outcome, SyncSlice};
 use nix::sys::signal::{Signal, kill};
@@ -21,7 +22,7 @@ impl Warmed {
     fn new() -> Warmed {
         let mirror = Mirror::start();
         let slice = SyncSlice { warm: true, ..mirror.slice.clone() };
-        let mut warmed = Warmed { worker: Worker::new(slice).unwrap(), mirror };
+        let mut warmed = Warmed { worker: Worker::new(slice, Confined::not()).unwrap(), mirror };
         warmed.mirror.write("first");
         assert_eq!(warmed.run("first", Deletions::Travel), Outcome::Done);
         assert!(warmed.worker.cools_at().is_some(), "none was started");

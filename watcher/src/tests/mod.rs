@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use common::config::{FilterExpression, Switches};
-use common::confine::Confinement;
+use common::confine::{Confined, Confinement};
 use common::event::{Dirt, TreeId};
 use common::message::{WatchSlice, WatchTree, WatcherReport};
 use common::wire::{FrameReader, Received, Uplink, report_socket};
@@ -67,18 +67,10 @@ impl Bench {
                 .collect(),
             follow_links: true,
             debug: false,
-            confinement: Confinement {
-                identity: None,
-                passwd: None,
-                max_file_bytes: Some(0),
-                read_all: false,
-                max_files: 0,
-                max_processes: 0,
-                supervisor: 0,
-            },
+            confinement: Confinement::none(),
         };
         let (socket, theirs) = report_socket().unwrap();
-        let watcher = start(&slice, Uplink::new(theirs)).unwrap();
+        let watcher = start(&slice, Uplink::new(theirs), Confined::not()).unwrap();
         let mut bench = Bench { temp, watcher, socket, reader: FrameReader::default(), seen: Vec::new() };
         bench.receive();
         assert_eq!(bench.seen, [WatcherReport::Ready]);
