@@ -1,0 +1,307 @@
+//! A role that makes attempts: what it is told, what it does, and how the doctor starts it.
+//!
+//! It is started, cleaned and confined by the same steps as the role in whose place it is. Where
+//! rsync is meant it starts itself once more, as the syncer starts rsync: with the same
+//! [`Confined::prepare`], and so in the domain below.
+
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::confine::attempts::{self, EVERYBODY, Targets, Verdict};
+use common::confine::{self, Confined, Confinement};
+use common::exit::Exit;
+use common::wire::{self, FrameReader, Received, Rendezvous, Uplink, call_off, report_socket};
+use ipc_channel::ipc::IpcSender;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::unistd::dup;
+use serde::{Deserialize, Serialize};
+
+/// How long one probe may take, whatever it tries.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How often it is looked whether a probe has died on its way.
+const GLANCE: Duration = Duration::from_millis(50);
+/// Longest complaint of a probe, in bytes.
+const MAX_COMPLAINT: u64 = 2048;
+/// Probes use uids above all blocks of supervisors, by the doctor's pid.
+const FIRST_UID: u32 = 2_000_262_144;
+/// Uids of one doctor.
+pub const UIDS: u32 = 16;
+/// What a shell adds to the signal that ended a program.
+const SIGNALLED: i32 = 128;
+
+/// Both ends of the socket on which a program is told what to try.
+type Down = (OwnedFd, OwnedFd);
+
+/// To a probe.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum ProbeOrder {
+    /// The first order.
+    Enter(Box<Enter>),
+    /// Go ahead.
+    Go,
+}
+
+/// What a probe is to be.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Enter {
+    /// What it may keep.
+    pub confinement: Confinement,
+    /// Where it makes its attempts.
+    pub place: Place,
+    /// What it tries.
+    pub trial: Trial,
+}
+
+/// What is tried, on whom.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Trial {
+    /// Names of attempts, in order.
+    pub attempts: Vec<String>,
+    /// On whom.
+    pub targets: Targets,
+}
+
+/// Where a probe makes its attempts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Place {
+    /// In the role's own process.
+    Role,
+    /// In a program that the role starts.
+    Program,
+    /// Nowhere: it is there to be attacked.
+    Victim,
+}
+
+/// From a probe.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ProbeReport {
+    /// Confined.
+    Confined,
+    /// How the next attempt of the list went.
+    Tried(Verdict),
+}
+
+/// The role `probe`.
+pub fn run(channel: &str) -> Exit {
+    let entered = confine::start_clean().map_err(|error| error.to_string()).and_then(|()| enter(channel));
+    match entered {
+        Ok(exit) => exit,
+        Err(why) => {
+            let _ = writeln!(io::stderr(), "{why}");
+            Exit::NoPermission
+        }
+    }
+}
+
+fn enter(channel: &str) -> Result<Exit, String> {
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    let uplink = Uplink::from_stdin().map_err(|error| text(&error))?;
+    let orders = wire::meet::<ProbeOrder>(channel).map_err(|error| text(&error))?;
+    let Ok(ProbeOrder::Enter(order)) = orders.recv() else { return Err("no order came".to_owned()) };
+    if order.place == Place::Victim {
+        // Blocked, it stays pending, and /proc shows it.
+        let mask: SigSet = Signal::try_from(EVERYBODY).into_iter().collect();
+        sigprocmask(SigmaskHow::SIG_BLOCK, Some(&mask), None).map_err(|error| text(&error))?;
+    }
+    // Made now, as long as it can be.
+    let down = report_socket().map_err(|error| text(&error))?;
+    let confined = confine::enter(&order.confinement).map_err(|error| text(&error))?;
+    uplink.send(&ProbeReport::Confined).map_err(|error| text(&error))?;
+    // A victim is never told to go, and ends with its channel.
+    let Ok(ProbeOrder::Go) = orders.recv() else { return Ok(Exit::Ok) };
+    match order.place {
+        Place::Role => make(&order.trial, &uplink),
+        Place::Program => start_program(&order.trial, &confined, down, &uplink).map_err(|error| text(&error)),
+        Place::Victim => Ok(Exit::Ok),
+    }
+}
+
+/// Makes attempts until one comes through: the process may be another then.
+fn make(trial: &Trial, uplink: &Uplink) -> Result<Exit, String> {
+    for name in &trial.attempts {
+        let attempt = attempts::find(name).ok_or_else(|| format!("there is no attempt {name}"))?;
+        let verdict = attempts::run(attempt, &trial.targets);
+        let through = matches!(verdict, Verdict::Allowed(_));
+        if uplink.send(&ProbeReport::Tried(verdict)).is_err() || through {
+            break;
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+/// Starts this image in rsync's place, and ends as it ends.
+fn start_program(trial: &Trial, confined: &Confined, down: Down, uplink: &Uplink) -> io::Result<Exit> {
+    // The socket holds it until the program asks for it.
+    Uplink::new(down.0).send(trial).map_err(io::Error::other)?;
+    let mut command = Command::new("/proc/self/exe");
+    command.args(["role", "probed", "-"]).env_clear().stdin(down.1).stdout(dup(uplink.as_fd())?);
+    confined.prepare(&mut command);
+    let failed = |error| io::Error::other(format!("nothing can be started in rsync's place: {error}"));
+    let status = command.status().map_err(failed)?;
+    match status.signal() {
+        // As a shell would say it.
+        Some(signal) => std::process::exit(SIGNALLED.saturating_add(signal)),
+        None => Ok(Exit::from_code(status.code().unwrap_or_default())),
+    }
+}
+
+/// The role `probed`: a program below the role's process.
+pub fn run_program() -> Exit {
+    let mut frames = FrameReader::default();
+    let uplink = dup(io::stdout()).map(Uplink::new);
+    let (Ok(uplink), Received::Frame(trial)) = (uplink, frames.receive::<Trial>(io::stdin().as_fd())) else {
+        return Exit::Usage;
+    };
+    match make(&trial, &uplink) {
+        Ok(exit) => exit,
+        Err(_) => Exit::Software,
+    }
+}
+
+/// The first of the uids that this doctor's probes have.
+pub fn first_uid(configured: Option<u32>) -> u32 {
+    configured.unwrap_or_else(|| FIRST_UID.saturating_add(std::process::id().saturating_mul(UIDS)))
+}
+
+/// How a probe ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// By itself.
+    Done,
+    /// By this signal.
+    Signal(i32),
+}
+
+/// A probe that is confined and waits for the word. Killed when dropped.
+pub struct Probe {
+    process: Started,
+    reports: OwnedFd,
+    orders: IpcSender<ProbeOrder>,
+    frames: FrameReader,
+    deadline: Instant,
+}
+
+impl Probe {
+    /// Starts one, and looks from outside whether it is confined.
+    pub fn start(enter: Enter) -> io::Result<Probe> {
+        let deadline = Instant::now().checked_add(PATIENCE).ok_or(io::ErrorKind::InvalidInput)?;
+        let (reports, theirs) = report_socket()?;
+        let rendezvous = Rendezvous::<ProbeOrder>::open()?;
+        let name = rendezvous.name().to_owned();
+        let mut command = Command::new("/proc/self/exe");
+        command.arg0("sersync: probe").args(["role", "probe", &name]).env_clear();
+        let started = command.stdin(theirs).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
+        // Else this process holds the other end, and never hears that it is closed.
+        drop(command);
+        let mut process = Started(started?);
+        let (met, meeting) = channel();
+        thread::Builder::new().name("rendezvous".to_owned()).spawn(move || met.send(rendezvous.accept()))?;
+        let orders = loop {
+            match meeting.recv_timeout(GLANCE) {
+                Ok(orders) => break orders,
+                Err(RecvTimeoutError::Timeout) if process.is_alive() && Instant::now() < deadline => {}
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                    call_off::<ProbeOrder>(&name);
+                    break None;
+                }
+            }
+        };
+        let Some(orders) = orders else { return Err(process.complaint()) };
+        let confinement = enter.confinement.clone();
+        orders.send(ProbeOrder::Enter(Box::new(enter))).map_err(io::Error::other)?;
+        let mut probe = Probe { process, reports, orders, frames: FrameReader::default(), deadline };
+        match probe.hear()? {
+            Some(ProbeReport::Confined) => {}
+            Some(ProbeReport::Tried(_)) => {
+                return Err(io::Error::other("it made attempts before it was confined"));
+            }
+            None => return Err(probe.process.complaint()),
+        }
+        confine::check_from_outside(probe.pid(), &confinement).map_err(io::Error::other)?;
+        Ok(probe)
+    }
+
+    /// Its pid.
+    pub fn pid(&self) -> i32 {
+        self.process.0.id().cast_signed()
+    }
+
+    /// Lets it make its attempts: how they went, in order, and how it ended. There are fewer
+    /// verdicts than attempts where one came through, or ended it.
+    pub fn go(mut self) -> io::Result<(Vec<Verdict>, End)> {
+        self.orders.send(ProbeOrder::Go).map_err(io::Error::other)?;
+        let mut verdicts = Vec::new();
+        while let Some(report) = self.hear()? {
+            match report {
+                ProbeReport::Tried(verdict) => verdicts.push(verdict),
+                ProbeReport::Confined => return Err(io::Error::other("it was confined twice")),
+            }
+        }
+        let status = self.process.0.wait()?;
+        let code = status.code().unwrap_or_default();
+        let signal =
+            status.signal().or_else(|| Some(code.saturating_sub(SIGNALLED)).filter(|&signal| signal > 0));
+        match signal {
+            Some(signal) => Ok((verdicts, End::Signal(signal))),
+            None if status.success() => Ok((verdicts, End::Done)),
+            None => Err(self.process.complaint()),
+        }
+    }
+
+    /// The next report; `None` at the end.
+    fn hear(&mut self) -> io::Result<Option<ProbeReport>> {
+        loop {
+            let left = self.deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(io::Error::other(format!("no answer within {} s", PATIENCE.as_secs())));
+            }
+            let mut fds = [PollFd::new(self.reports.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut fds, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+            match self.frames.receive(self.reports.as_fd()) {
+                Received::Frame(report) => return Ok(Some(report)),
+                Received::Closed => return Ok(None),
+                Received::Empty => {}
+                Received::Violation(violation) => return Err(io::Error::other(violation)),
+            }
+        }
+    }
+}
+
+/// A process that ends with its owner.
+struct Started(Child);
+
+impl Started {
+    fn is_alive(&mut self) -> bool {
+        matches!(self.0.try_wait(), Ok(None))
+    }
+
+    /// Why it ended, in its own words.
+    fn complaint(&mut self) -> io::Error {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+        let mut said = Vec::new();
+        if let Some(stderr) = self.0.stderr.take() {
+            let _ = stderr.take(MAX_COMPLAINT).read_to_end(&mut said);
+        }
+        let said = String::from_utf8_lossy(&said);
+        let said = said.trim_end().escape_debug().to_string();
+        io::Error::other(if said.is_empty() { "it ended without a word".to_owned() } else { said })
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
