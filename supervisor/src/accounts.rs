@@ -1,7 +1,7 @@
-//! Accounts: who started us, who a plugin runs as, and the file in which ssh finds an account
-//! for a role's own uid.
+//! Accounts: who started us, who a plugin runs as, and the text in which ssh finds an account
+//! for each role's own uid.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -12,6 +12,8 @@ use common::config::Ssh;
 use common::confine::Identity;
 use common::message::SshSlice;
 use nix::unistd::{Uid, User, getuid};
+
+use crate::runtime::ROLE_UIDS;
 
 /// Where the host keeps its accounts.
 const PASSWD: &str = "/etc/passwd";
@@ -69,21 +71,24 @@ pub fn identity(name: &str) -> io::Result<Identity> {
     }
 }
 
-/// Writes the host's accounts and one for `uid` into `directory`, which is private. `None` when
-/// the host has one for it already.
-pub fn passwd_for(directory: &Path, uid: u32) -> io::Result<Option<OsString>> {
-    if User::from_uid(Uid::from_raw(uid))?.is_some() {
+/// The host's accounts, and one for each uid that roles of the block from `first` may get and
+/// that has none. `None` when all have one.
+pub fn with_roles(first: u32) -> io::Result<Option<Vec<u8>>> {
+    let mut added = String::new();
+    for uid in first..first.saturating_add(ROLE_UIDS) {
+        if User::from_uid(Uid::from_raw(uid))?.is_none() {
+            added.push_str(&entry(uid));
+        }
+    }
+    if added.is_empty() {
         return Ok(None);
     }
     let mut text = fs::read(PASSWD)?;
     if !text.ends_with(b"\n") && !text.is_empty() {
         text.push(b'\n');
     }
-    text.extend_from_slice(entry(uid).as_bytes());
-    let path = directory.join(format!("passwd-{uid}"));
-    fs::write(&path, text)?;
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o644))?;
-    Ok(Some(path.into_os_string()))
+    text.extend_from_slice(added.as_bytes());
+    Ok(Some(text))
 }
 
 fn entry(uid: u32) -> String {
@@ -115,13 +120,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_account_for_a_uid_of_our_own() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = passwd_for(directory.path(), 2_000_000_007).unwrap().unwrap();
-        let text = fs::read_to_string(path).unwrap();
-        assert!(text.starts_with(&fs::read_to_string(PASSWD).unwrap()));
-        assert!(text.ends_with(&entry(2_000_000_007)));
-        assert_eq!(passwd_for(directory.path(), 0).unwrap(), None);
+    fn an_account_for_each_uid_of_a_role() {
+        let text = String::from_utf8(with_roles(2_000_262_016).unwrap().unwrap()).unwrap();
+        let added = text.strip_prefix(&fs::read_to_string(PASSWD).unwrap()).unwrap();
+        let lines: Vec<&str> = added.lines().collect();
+        assert_eq!(lines.len(), 63);
+        assert_eq!(
+            lines[62],
+            "sersync-2000262078:x:2000262078:2000262078:sersync role:/nonexistent:/usr/sbin/nologin"
+        );
+        // root has one already.
+        let text = String::from_utf8(with_roles(0).unwrap().unwrap()).unwrap();
+        assert!(!text.contains("sersync-0:"));
     }
 
     #[test]

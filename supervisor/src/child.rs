@@ -20,6 +20,7 @@ use log::{Level, log};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::write;
 
+use crate::cgroup::Leaf;
 use crate::core::Role;
 
 /// Longest line that a child may log, in bytes.
@@ -72,6 +73,7 @@ pub struct Child {
     reports: OwnedFd,
     log: Option<io::PipeReader>,
     line: Vec<u8>,
+    leaf: Option<Leaf>,
     budget: u32,
     dropped: u64,
     debug: bool,
@@ -105,6 +107,7 @@ impl Child {
         let start = |rendezvous: &str| {
             let mut command = Command::new("/proc/self/exe");
             command.arg0(format!("sersync: {name}")).args(["role", word, rendezvous]).env_clear();
+            command.env("RES_OPTIONS", confine::RESOLVER_OPTIONS);
             command.stdin(Stdio::from(theirs)).stdout(output).stderr(log_end);
             // Not waited for through std: the event loop reaps every child by its pid.
             command.spawn().map(|child| child.id().cast_signed())
@@ -129,6 +132,7 @@ impl Child {
             reports,
             log: Some(log),
             line: Vec::new(),
+            leaf: None,
             budget: line_budget(debug),
             dropped: 0,
             debug,
@@ -226,8 +230,14 @@ impl Child {
         self.dropped > 0 || self.loud > 0 || self.budget < line_budget(self.debug)
     }
 
-    /// Ends the helper thread that may still wait for it, and logs what is left in its pipe.
-    pub fn bury(mut self) {
+    /// Remembers where its limits are.
+    pub fn put_in(&mut self, leaf: Option<Leaf>) {
+        self.leaf = leaf;
+    }
+
+    /// Ends the helper thread that may still wait for it, and logs what is left in its pipe. Where
+    /// its limits are.
+    pub fn bury(mut self) -> Option<Leaf> {
         while self.log.is_some() {
             let before = self.budget;
             self.read_log();
@@ -244,6 +254,7 @@ impl Child {
                 Role::Plugin(_) => call_off::<PluginOrder>(&self.rendezvous),
             }
         }
+        self.leaf
     }
 
     fn close_log(&mut self) {

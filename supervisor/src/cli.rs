@@ -18,6 +18,8 @@ pub const DEFAULT_CONFIG: &str = "confxml.xml";
 const AFTER_HELP: &str = "\
 Subcommands:
   demo    mirror a small tree to a private rsync daemon, to see it work
+  doctor  try, as each role of the config, what it must not be able to do, and look for what is missing;
+          exit status 0 only if all is refused
 
 Exit codes: 0 done, 64 usage, 66 no such file or watched directory, 69 something needed is
 missing, 70 internal, 71 system, 73 runtime directory, 75 already running on this config,
@@ -65,6 +67,8 @@ pub enum Command {
     Run(Settings),
     /// `demo`.
     Demo,
+    /// `doctor`, and the config file.
+    Doctor(OsString),
     /// A role of ours, entered by exec: its name and where it meets the supervisor.
     Role(String, String),
 }
@@ -111,6 +115,9 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, clap::
     let typed = Typed::try_parse_from(args)?;
     if typed.words.first().is_some_and(|word| word == "demo") {
         return Ok(Command::Demo);
+    }
+    if typed.words.first().is_some_and(|word| word == "doctor") {
+        return Ok(Command::Doctor(typed.config));
     }
     let plugin = typed.module.as_deref().map(plugin).transpose()?;
     if typed.config.is_empty() {

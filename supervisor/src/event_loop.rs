@@ -2,6 +2,7 @@
 //! and performs what the core decides. One thread, one poll.
 
 mod actions;
+mod host;
 mod reports;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,6 +13,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use common::event::{RootId, TreeId};
+use common::exit::Exit;
 use common::message::{PluginReport, SyncerReport, WatcherReport};
 use common::wire::{FrameReader, Received};
 use log::{error, warn};
@@ -22,15 +24,19 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
+use crate::cgroup::Rest;
 use crate::child::{Child, Met};
 use crate::core::dispatch::Dispatcher;
 use crate::core::{Input, RemoteId, Role};
 use crate::fail_log::{FailLog, MAX_RECORDS, Wrote};
 use crate::orphans;
 use crate::plan::Plan;
+use crate::privileges::Grounds;
 use crate::runtime::Runtime;
 use crate::say::say;
 use crate::uids::Uids;
+
+pub use host::Host;
 
 /// Frames taken from one child before the others have their turn.
 const FRAMES_A_TURN: usize = 32;
@@ -45,6 +51,8 @@ pub struct EventLoop {
     core: Dispatcher,
     children: BTreeMap<i32, Child>,
     uids: Uids,
+    grounds: Grounds,
+    host: Host,
     start: Instant,
     signals: SignalFd,
     met: (Sender<Met>, Receiver<Met>),
@@ -75,7 +83,12 @@ enum Stop {
 
 impl EventLoop {
     /// Blocks the signals that it takes, so it is to be made before any thread is.
-    pub fn new(plan: Plan, core: Dispatcher, uids: Uids, full_sync: bool) -> io::Result<EventLoop> {
+    pub fn new(
+        plan: Plan,
+        core: Dispatcher,
+        (uids, grounds, host): (Uids, Grounds, Host),
+        full_sync: bool,
+    ) -> io::Result<EventLoop> {
         let mut mask = SigSet::empty();
         for signal in [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
             mask.add(signal);
@@ -89,6 +102,8 @@ impl EventLoop {
             core,
             children: BTreeMap::new(),
             uids,
+            grounds,
+            host,
             start: Instant::now(),
             signals,
             met: channel(),
@@ -137,6 +152,7 @@ impl EventLoop {
             self.tell(Input::Tick);
             self.refill();
             self.record();
+            self.host.tick(self.now());
         }
         if let Some(fail_log) = &mut self.fail_log {
             fail_log.hurry();
@@ -154,9 +170,9 @@ impl EventLoop {
     /// something to say.
     fn wait(&mut self) -> io::Result<Vec<i32>> {
         let now = self.now();
-        let deadline =
-            [self.core.deadline(self.ticked), self.refill_at, self.record_at()].into_iter().flatten().min();
-        let timeout = match deadline {
+        let deadlines =
+            [self.core.deadline(self.ticked), self.refill_at, self.record_at(), self.host.deadline()];
+        let timeout = match deadlines.into_iter().flatten().min() {
             None => PollTimeout::NONE,
             // Rounded up, or the last millisecond would be spent spinning.
             Some(at) => {
@@ -198,6 +214,7 @@ impl EventLoop {
                 Ok(Signal::SIGCHLD) => self.reap(),
                 Ok(Signal::SIGTERM | Signal::SIGINT) if self.stop == Stop::No => {
                     self.stop = Stop::Draining;
+                    self.host.stopping();
                     self.tell(Input::Drain);
                 }
                 Ok(Signal::SIGTERM | Signal::SIGINT) => self.stop = Stop::Now,
@@ -211,9 +228,11 @@ impl EventLoop {
         let flags = WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED;
         loop {
             match waitpid(None, Some(flags)) {
-                Ok(WaitStatus::Exited(pid, code)) => self.buried(pid, format!("exit status {code}")),
+                Ok(WaitStatus::Exited(pid, code)) => {
+                    self.buried(pid, Some(code), format!("exit status {code}"));
+                }
                 Ok(WaitStatus::Signaled(pid, signal, _)) => {
-                    self.buried(pid, format!("signal {}", signal.as_str()));
+                    self.buried(pid, None, format!("signal {}", signal.as_str()));
                 }
                 Ok(WaitStatus::Stopped(pid, _)) => {
                     if let Some(child) = self.children.get(&pid.as_raw()) {
@@ -227,14 +246,16 @@ impl EventLoop {
         }
     }
 
-    fn buried(&mut self, pid: Pid, how: String) {
+    fn buried(&mut self, pid: Pid, status: Option<i32>, how: String) {
         let Some(child) = self.children.remove(&pid.as_raw()) else { return };
-        let role = child.role;
-        child.bury();
+        let (role, ready) = (child.role, child.ready);
+        let rest = if self.plan.is_command(role) { Rest::LivesOn } else { Rest::Ends };
+        let hit = self.host.end(self.start.elapsed(), child.bury(), rest);
         // An rsync that outlived its syncer must not write beside the next one.
         orphans::end(|pid| self.children.contains_key(&pid), &self.spared);
         self.uids.release(role);
-        self.tell(Input::Exited(role, how));
+        let outdated = ready && status == Some(i32::from(Exit::Outdated.code()));
+        self.tell(if outdated { Input::Outdated(role) } else { Input::Exited(role, how + hit) });
     }
 
     fn take_reports(&mut self, pids: &[i32]) {
@@ -309,6 +330,13 @@ impl EventLoop {
             && let Some(ready) = self.on_ready.take()
         {
             ready();
+        }
+        if self.announced.len() == self.plan.trees() {
+            self.host.ready(&format!(
+                "mirroring trees={} remotes={}",
+                self.plan.trees(),
+                self.core.remotes().len()
+            ));
         }
     }
 

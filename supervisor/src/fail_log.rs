@@ -16,7 +16,7 @@ use common::path::RelPath;
 use log::{error, info, warn};
 
 use crate::core::remote::Failed;
-use crate::operator_file;
+use crate::operator_file::{self, Owner};
 
 /// Shortest pause between two writes.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -36,6 +36,7 @@ pub enum Wrote {
 #[derive(Debug)]
 pub struct FailLog {
     path: PathBuf,
+    owner: Owner,
     /// The core's count of failures that the file tells of.
     written: u64,
     /// Not before this.
@@ -47,10 +48,10 @@ pub struct FailLog {
 }
 
 impl FailLog {
-    /// For the file at `path`, absolute. Says at once what is wrong with it.
-    pub fn new(path: PathBuf) -> FailLog {
-        let mut log = FailLog { path, written: 0, next: Duration::ZERO, empty: true, complaint: None };
-        match operator_file::checked(&log.path) {
+    /// For the file at `path`, absolute, which is `owner`'s. Says at once what is wrong with it.
+    pub fn new(path: PathBuf, owner: Owner) -> FailLog {
+        let mut log = FailLog { path, owner, written: 0, next: Duration::ZERO, empty: true, complaint: None };
+        match operator_file::checked(owner, &log.path) {
             Ok(0) => {}
             Ok(bytes) => warn!(
                 "fail log path={} bytes={bytes}: it holds records of an earlier run, which are not executed; a full \
@@ -82,7 +83,7 @@ impl FailLog {
         if text.is_empty() && self.empty {
             return Wrote::No;
         }
-        match operator_file::replace(&self.path, text.as_bytes()) {
+        match operator_file::replace(self.owner, &self.path, text.as_bytes()) {
             Ok(()) => {
                 self.empty = text.is_empty();
                 if self.complaint.take().is_some() {

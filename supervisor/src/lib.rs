@@ -5,21 +5,31 @@
 //! |---|---|
 //! | [`core`] | decides, purely |
 //! | [`event_loop`] | waits, tells the core, performs |
-//! | [`child`], [`orphans`] | one process, and what it leaves behind |
-//! | [`uids`], [`privileges`], [`accounts`] | who a role is and what it may |
+//! | [`child`], [`orphans`], [`cgroup`] | one process, what it leaves behind, what it may use up |
+//! | [`uids`], [`privileges`], [`domains`], [`accounts`] | who a role is and what it may |
 //! | [`fail_log`], [`operator_file`] | what is written for the operator to read |
 //! | [`plan`] | from a config to what each role is told |
 //! | [`runtime`] | the lock, the private directory, the block of uids |
+//! | [`lowering`], [`namespace`] | what the supervisor gives up, and the accounts that it sees |
 //! | [`cli`], [`run`], [`say`] | from a command line to an exit code |
+//! | [`secrets`] | who else may read or write what the supervisor trusts |
+//! | [`notify`] | what systemd hears |
+//! | [`doctor`] | tries what must be refused |
 //! | [`demo`] | mirrors a small tree to a private rsync daemon |
 
 pub mod accounts;
+pub mod cgroup;
 pub mod child;
 pub mod cli;
 pub mod core;
 pub mod demo;
+pub mod doctor;
+pub mod domains;
 pub mod event_loop;
 pub mod fail_log;
+pub mod lowering;
+pub mod namespace;
+pub mod notify;
 pub mod operator_file;
 pub mod orphans;
 pub mod plan;
@@ -27,4 +37,5 @@ pub mod privileges;
 pub mod run;
 pub mod runtime;
 pub mod say;
+pub mod secrets;
 pub mod uids;

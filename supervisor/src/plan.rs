@@ -1,31 +1,28 @@
 //! From a config to what each role is told: absolute roots, programs found, slices cut so
 //! that a role receives only its own part (invariant I7).
 
+mod machine;
+
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use common::config::{Config, Plugin, Remote};
-use common::confine::{Confinement, Identity};
+use common::config::{Config, Plugin, PluginName, Remote};
+use common::confine::{Confinement, Domain, Identity};
 use common::event::TreeId;
 use common::exit::Exit;
 use common::log::Shown;
-use common::message::{PluginSlice, RsyncVersion, SyncSlice, WatchSlice, WatchTree};
-use nix::unistd::getuid;
+use common::message::{PluginSlice, RsyncVersion, SshSlice, SyncSlice, WatchSlice, WatchTree};
 use thiserror::Error;
 
-use crate::accounts::{self, Starter, absolute, find_program};
+use crate::accounts::{Starter, find_program};
 use crate::core::backlog::Traffic;
 use crate::core::dispatch::Setup;
 use crate::core::{PluginId, RemoteId, Role};
+use crate::domains;
+use crate::privileges::Subject;
 
-/// Oldest rsync that compares nanoseconds and removes missing arguments.
-const OLDEST_RSYNC: RsyncVersion = (3, 1, 3);
-/// rsyncs before this one have known holes in the client.
-const SAFE_RSYNC: RsyncVersion = (3, 4, 3);
 /// Syncers alive at once: the block of uids less the watcher's and the plugins'.
 pub const MAX_SYNCERS: u32 = 55;
 
@@ -102,18 +99,23 @@ impl Plan {
     /// ask for its version; `None` for an ordinary user.
     pub fn new(config: Config, probe_uid: Option<u32>) -> Result<Plan, Error> {
         let mut warnings = Vec::new();
-        let plugins = plugins(&config, probe_uid, &mut warnings)?;
-        let roots = roots(&config, &plugins)?;
+        let plugins = machine::plugins(&config, probe_uid, &mut warnings)?;
+        let roots = machine::roots(&config, &plugins)?;
         let (mut rsync, mut rsync_version) = (PathBuf::new(), (0, 0, 0));
-        if remotes(&config).next().is_some() {
+        if machine::remotes(&config).next().is_some() {
             rsync = match config.rsync_program.as_ref() {
                 Some(program) => PathBuf::from(program),
                 None => find_program("rsync").ok_or(Error::NoRsync)?,
             };
-            rsync_version = check_version(&rsync, probe_uid, &mut warnings)?;
+            rsync_version = machine::check_version(&rsync, probe_uid, &mut warnings)?;
+            machine::check_program(&rsync, &config, &mut warnings);
+            machine::check_params(&config, &mut warnings);
         }
-        let wants_ssh = remotes(&config).any(|remote| remote.rsync.ssh.is_some());
+        let wants_ssh = machine::remotes(&config).any(|remote| remote.rsync.ssh.is_some());
         let ssh = wants_ssh.then(|| find_program("ssh").ok_or(Error::NoSsh)).transpose()?;
+        if let Some(ssh) = &ssh {
+            machine::check_program(ssh, &config, &mut warnings);
+        }
         let all = config.trees.iter().enumerate();
         let remotes =
             all.flat_map(|(tree, block)| (0..block.remotes.len()).map(move |n| (tree, n))).collect();
@@ -184,7 +186,7 @@ impl Plan {
             filter: self.config.filter.clone(),
             follow_links: full_sync
                 || self.config.crontab.is_some()
-                || remotes(&self.config)
+                || machine::remotes(&self.config)
                     .any(|remote| syncer::sets(&remote.rsync.params, "--hard-links", Some(b'H'))),
             debug: self.config.debug,
             confinement,
@@ -194,10 +196,7 @@ impl Plan {
     /// A syncer's part.
     pub fn sync_slice(&self, id: RemoteId, confinement: Confinement) -> Option<SyncSlice> {
         let (root, remote) = self.remote(id)?;
-        let ssh = remote.rsync.ssh.as_ref().zip(self.ssh.as_ref()).map(|(configured, (starter, program))| {
-            let user = remote.rsync.auth.as_ref().and_then(|auth| auth.user.as_ref());
-            starter.ssh(program, configured, user)
-        });
+        let ssh = self.ssh_slice(remote);
         Some(SyncSlice {
             root: root.to_owned(),
             remote: remote.clone(),
@@ -213,6 +212,34 @@ impl Plan {
         })
     }
 
+    /// How a remote is reached, where that is by ssh.
+    fn ssh_slice(&self, remote: &Remote) -> Option<SshSlice> {
+        let (configured, (starter, program)) = remote.rsync.ssh.as_ref().zip(self.ssh.as_ref())?;
+        let user = remote.rsync.auth.as_ref().and_then(|auth| auth.user.as_ref());
+        Some(starter.ssh(program, configured, user))
+    }
+
+    /// What a role is about, as far as its privileges depend on it.
+    pub fn subject(&self, role: Role) -> Option<Subject<'_>> {
+        Some(match role {
+            Role::Watcher => Subject::Watcher,
+            Role::Syncer(..) => Subject::Syncer,
+            Role::Plugin(id) => self.plugin(id).map(|(plugin, account)| Subject::Plugin(plugin, account))?,
+        })
+    }
+
+    /// What a role may reach; `None` for all that its uid may.
+    pub fn domain(&self, role: Role) -> Option<Domain> {
+        match role {
+            Role::Watcher => Some(domains::watcher(&self.roots)),
+            Role::Syncer(id, _) => {
+                let (root, remote) = self.remote(id)?;
+                Some(domains::syncer(root, remote, &self.rsync, self.ssh_slice(remote).as_ref()))
+            }
+            Role::Plugin(id) => domains::plugin(self.plugin(id)?.0),
+        }
+    }
+
     /// A plugin's part.
     pub fn plugin_slice(&self, id: PluginId, confinement: Confinement) -> Option<PluginSlice> {
         let (plugin, _) = self.plugin(id)?;
@@ -220,7 +247,7 @@ impl Plan {
             kind: plugin.kind.clone(),
             call: plugin.call,
             roots: self.roots.iter().map(|root| root.clone().into_os_string()).collect(),
-            remotes: remotes(&self.config).map(label).collect(),
+            remotes: machine::remotes(&self.config).map(label).collect(),
             debug: self.config.debug,
             confinement,
         })
@@ -237,12 +264,24 @@ impl Plan {
         self.plugins.get(usize::from(id.0)).map(|(plugin, account)| (plugin, *account))
     }
 
-    /// True when the role runs ssh, which needs an account for its uid.
-    pub fn runs_ssh(&self, role: Role) -> bool {
+    /// True when a syncer runs ssh, which needs an account for its uid.
+    pub fn runs_ssh(&self) -> bool {
+        self.ssh.is_some()
+    }
+
+    /// True for the role that runs an operator's program.
+    pub fn is_command(&self, role: Role) -> bool {
         match role {
-            Role::Syncer(id, _) => self.remote(id).is_some_and(|(_, remote)| remote.rsync.ssh.is_some()),
-            Role::Watcher | Role::Plugin(_) => false,
+            Role::Plugin(id) => self.plugin(id).is_some_and(|(it, _)| it.kind.name() == PluginName::Command),
+            Role::Watcher | Role::Syncer(..) => false,
         }
+    }
+
+    /// Private keys that ssh may try, and which of them the config names.
+    pub fn identities(&self) -> impl Iterator<Item = OsString> {
+        machine::remotes(&self.config)
+            .filter_map(|remote| self.ssh_slice(remote))
+            .flat_map(|ssh| ssh.identities)
     }
 
     /// For logs: which child a role is.
@@ -270,109 +309,5 @@ fn traffic(remote: &Remote) -> Traffic {
         Traffic::BothWays
     } else {
         Traffic::OneWay
-    }
-}
-
-/// The plugins that are on. One that only root could give its account runs as we do.
-fn plugins(
-    config: &Config,
-    probe_uid: Option<u32>,
-    warnings: &mut Vec<String>,
-) -> Result<Vec<(Plugin, Option<Identity>)>, Error> {
-    let mut plugins = Vec::new();
-    for name in &config.plugins_on {
-        let Some(plugin) = config.plugins.iter().find(|plugin| plugin.kind.name() == *name) else { continue };
-        let account = match &plugin.user {
-            None => None,
-            Some(user) => {
-                let failed = |source| Error::Account { plugin: name.as_str(), user: user.clone(), source };
-                let account = accounts::identity(user).map_err(failed)?;
-                if probe_uid.is_none() && account.uid != getuid().as_raw() {
-                    let name = name.as_str();
-                    warnings
-                        .push(format!("plugin {name}: user={user:?} needs a supervisor that root started"));
-                }
-                Some(account)
-            }
-        };
-        plugins.push((plugin.clone(), account));
-    }
-    Ok(plugins)
-}
-
-/// The roots. As in the original, a plugin's own watch takes the place of the first one.
-fn roots(config: &Config, plugins: &[(Plugin, Option<Identity>)]) -> Result<Vec<PathBuf>, Error> {
-    let mut watches: Vec<&OsStr> = config.trees.iter().map(|tree| tree.watch.as_os_str()).collect();
-    let configured: Vec<PathBuf> = watches.iter().filter_map(|watch| absolute(watch).ok()).collect();
-    let other = |watch: &&OsString| absolute(watch).is_ok_and(|path| !configured.contains(&path));
-    let own = plugins.iter().filter_map(|(plugin, _)| plugin.kind.watch()).find(other);
-    if let (Some(own), Some(first)) = (own, watches.first_mut()) {
-        *first = own;
-    }
-    watches.into_iter().map(root).collect()
-}
-
-fn remotes(config: &Config) -> impl Iterator<Item = &Remote> {
-    config.trees.iter().flat_map(|tree| &tree.remotes)
-}
-
-fn root(watch: &OsStr) -> Result<PathBuf, Error> {
-    let failed = |source| Error::Root { path: watch.to_owned(), source };
-    let path = absolute(watch).map_err(failed)?;
-    if path.metadata().map_err(failed)?.is_dir() {
-        Ok(path)
-    } else {
-        Err(Error::NoDirectory(watch.to_owned()))
-    }
-}
-
-/// Asks rsync for its version, without the supervisor's privileges.
-fn check_version(rsync: &Path, uid: Option<u32>, warnings: &mut Vec<String>) -> Result<RsyncVersion, Error> {
-    let mut command = Command::new(rsync);
-    command.arg("--version").env_clear().env("LC_ALL", "C").env("PATH", "/usr/bin:/bin").stdin(Stdio::null());
-    if let Some(uid) = uid {
-        command.uid(uid).gid(uid);
-    }
-    let unknown = |why: String| Error::UnknownRsync(rsync.to_owned(), why);
-    let output = command.current_dir("/").output().map_err(|error| unknown(error.to_string()))?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    let first: String = text.lines().next().unwrap_or_default().chars().take(120).collect();
-    let version = version(&first).ok_or_else(|| unknown(first.escape_debug().to_string()))?;
-    let shown = format!("{}.{}.{}", version.0, version.1, version.2);
-    if version < OLDEST_RSYNC {
-        return Err(Error::OldRsync(rsync.to_owned(), shown));
-    }
-    if version < SAFE_RSYNC {
-        warnings
-            .push(format!("rsync {shown} has known security holes as a client; 3.4.3 or later is advised"));
-    }
-    Ok(version)
-}
-
-/// `rsync  version 3.5.0  protocol version 32` → `(3, 5, 0)`.
-fn version(line: &str) -> Option<RsyncVersion> {
-    let word = line.strip_prefix("rsync")?.trim_start().strip_prefix("version")?.split_whitespace().next()?;
-    let mut numbers = word.trim_start_matches('v').split('.').map(|part| {
-        let digits: String = part.chars().take_while(char::is_ascii_digit).collect();
-        digits.parse::<u32>().ok()
-    });
-    Some((numbers.next()??, numbers.next()??, numbers.next().flatten().unwrap_or(0)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn versions_of_rsync() {
-        for (line, expected) in [
-            ("rsync  version 3.5.0  protocol version 32", Some((3, 5, 0))),
-            ("rsync  version 3.2.7pre1  protocol version 31", Some((3, 2, 7))),
-            ("rsync version v3.4.1 protocol", Some((3, 4, 1))),
-            ("openrsync: protocol version 29", None),
-            ("", None),
-        ] {
-            assert_eq!(version(line), expected, "{line}");
-        }
     }
 }

@@ -1,64 +1,101 @@
 //! What each role may keep: one table. `common::confine` carries it out.
 
-use common::config::{Plugin, PluginKind};
-use common::confine::{Confinement, Identity};
-
-use crate::core::Role;
+use common::config::{Config, Plugin, PluginKind, RoleLimits};
+use common::confine::{Confinement, Demand, Domain, Footing, Identity, Limits, Syscalls};
 
 /// Largest file that a role with a log of its own may write, in bytes.
 const LOG_BYTES: u64 = 64 << 20;
 
-/// `<sandbox start>`.
+/// What holds for all roles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sandbox {
-    /// Everything is bounded that rsync does not need.
-    On,
-    /// rsync may write files.
-    Off,
+pub struct Grounds {
+    /// On what footing the supervisor was started.
+    pub footing: Footing,
+    /// What becomes of a sandbox that this kernel does not have in full.
+    pub demand: Demand,
 }
 
-/// What `role` may keep when it gets that uid; `None` when the supervisor is an ordinary user.
-/// For a plugin, what the config says of it and the account it is to have.
+impl Grounds {
+    /// As found and as configured. Who can give roles uids of their own has no excuse for less
+    /// than the whole sandbox.
+    pub fn new(footing: Footing, config: &Config) -> Grounds {
+        let usual = if footing.gives_uids { Demand::Required } else { Demand::BestEffort };
+        Grounds { footing, demand: config.privileges.sandbox.unwrap_or(usual) }
+    }
+}
+
+/// What one role is about.
+#[derive(Debug, Clone, Copy)]
+pub enum Subject<'a> {
+    /// The watcher.
+    Watcher,
+    /// A syncer.
+    Syncer,
+    /// A plugin, and the account that it is to have.
+    Plugin(&'a Plugin, Option<Identity>),
+}
+
+impl Subject<'_> {
+    /// Its `<limits>`.
+    pub fn limits(self, config: &Config) -> &RoleLimits {
+        match self {
+            Subject::Watcher => &config.limits.watcher,
+            Subject::Syncer => &config.limits.syncer,
+            Subject::Plugin(plugin, _) => match &plugin.kind {
+                PluginKind::Command(_) => &config.limits.command,
+                PluginKind::Socket(_) | PluginKind::Http(_) | PluginKind::RefreshCdn(_) => {
+                    &config.limits.plugin
+                }
+            },
+        }
+    }
+}
+
+/// What a role may keep when it gets that uid (`None` when it shares the supervisor's), and may
+/// reach no more than `domain`.
 pub fn confinement(
-    role: Role,
+    subject: Subject<'_>,
     uid: Option<u32>,
-    sandbox: Sandbox,
-    plugin: Option<(&Plugin, Option<Identity>)>,
+    domain: Option<Domain>,
+    config: &Config,
+    grounds: Grounds,
 ) -> Confinement {
     let own = uid.map(|uid| Identity { uid, gid: uid });
-    let supervisor = std::process::id().cast_signed();
-    let bare = Confinement {
-        identity: own,
-        passwd: None,
-        read_all: false,
-        max_files: 64,
-        // Logs are pipes.
-        max_file_bytes: Some(0),
-        max_processes: 8,
-        supervisor,
-    };
-    match (role, plugin) {
-        (Role::Watcher, _) => {
-            Confinement { read_all: own.is_some(), max_files: 512, max_processes: 4, ..bare }
-        }
-        (Role::Syncer(..), _) => {
-            // A wrapper in place of rsync may have a log of its own.
-            let max_file_bytes = (sandbox == Sandbox::On).then_some(0);
-            let read_all = own.is_some();
-            Confinement { read_all, max_files: 256, max_file_bytes, max_processes: 64, ..bare }
-        }
-        (Role::Plugin(_), None) => bare,
-        (Role::Plugin(_), Some((plugin, account))) => {
+    let may_read_all = grounds.footing.reads_all && config.privileges.read_all;
+    let (identity, read_all, file_bytes, syscalls) = match subject {
+        // Logs are pipes: whoever has no file of its own to write may write none.
+        Subject::Watcher => (own, may_read_all, Some(0), Syscalls::Watcher),
+        // A wrapper in place of rsync, for which the sandbox is off, may have a log.
+        Subject::Syncer => (own, may_read_all, config.sandbox.then_some(0), Syscalls::Syncer),
+        Subject::Plugin(plugin, account) => {
             let identity = own.map(|own| account.unwrap_or(own));
-            let (max_files, max_file_bytes, max_processes) = match &plugin.kind {
-                // What the operator's program may do is the operator's business.
-                PluginKind::Command(_) => (1024, None, 256),
-                PluginKind::Socket(_) | PluginKind::Http(_) => (64, Some(0), 8),
-                PluginKind::RefreshCdn(_) => (64, Some(LOG_BYTES), 8),
+            let (file_bytes, syscalls) = match &plugin.kind {
+                // What the operator's program may write is the operator's business.
+                PluginKind::Command(_) => (None, Syscalls::Command),
+                PluginKind::Socket(_) | PluginKind::Http(_) => (Some(0), Syscalls::Plugin),
+                PluginKind::RefreshCdn(_) => (Some(LOG_BYTES), Syscalls::Plugin),
             };
-            // An account of the machine has other processes, which count too.
-            let max_processes = if account.is_some() { u64::MAX } else { max_processes };
-            Confinement { identity, max_files, max_file_bytes, max_processes, ..bare }
+            (identity, false, file_bytes, syscalls)
         }
+    };
+    let limits = subject.limits(config);
+    // An account of the machine has other processes, which count too.
+    let shared = matches!(subject, Subject::Plugin(_, Some(_)));
+    Confinement {
+        identity,
+        read_all,
+        limits: Limits {
+            files: u64::from(limits.files),
+            file_bytes,
+            processes: (!shared).then_some(u64::from(limits.pids)),
+            memory: limits.memory,
+            transfer_cpu: limits.cpu.map(u64::from),
+            nice: limits.nice,
+            io: limits.ionice,
+        },
+        domain: domain.filter(|_| config.sandbox),
+        syscalls: config.sandbox.then_some(syscalls),
+        demand: grounds.demand,
+        supervisor: std::process::id().cast_signed(),
     }
 }

@@ -2,29 +2,35 @@
 //! and runs the event loop. Also where a role is entered.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Command as Process, Stdio};
 
 use common::config::{Config, MAX_CONFIG, PluginName, parse, parse_for_plugin, render};
+use common::confine::{Footing, Identity};
 use common::exit::Exit;
 use common::log::Shown;
 use common::{confine, log as logging};
 use log::{error, warn};
 use nix::unistd::{dup, geteuid, setsid};
 
+use crate::cgroup::Cgroups;
 use crate::cli::{Command, Detach, Settings};
+use crate::core::PluginId;
 use crate::core::dispatch::Dispatcher;
-use crate::event_loop::EventLoop;
+use crate::event_loop::{EventLoop, Host};
 use crate::fail_log::FailLog;
+use crate::lowering;
+use crate::notify::Notify;
+use crate::operator_file::Owner;
 use crate::plan::Plan;
+use crate::privileges::Grounds;
 use crate::runtime::{self, Runtime};
 use crate::say::say;
 use crate::uids::Uids;
-use crate::{cli, demo};
+use crate::{cli, demo, doctor, secrets};
 
 /// The whole program.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> Exit {
@@ -32,6 +38,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> Exit {
     match cli::parse(args.clone()) {
         Ok(Command::Role(name, channel)) => role(&name, &channel),
         Ok(Command::Demo) => demo::run(),
+        Ok(Command::Doctor(config)) => doctor::run(Path::new(&config)),
         Ok(Command::Run(settings)) if settings.detach == Detach::Start => detach(&settings, &args),
         Ok(Command::Run(settings)) => mirror(&settings),
         Err(error) => {
@@ -58,6 +65,9 @@ pub fn role(name: &str, channel: &str) -> Exit {
             let _ = nix::sys::prctl::set_name(c"sersync-plugin");
             plugins::run(channel)
         }
+        // The doctor's: a role that attacks, and a program in rsync's place.
+        "probe" => doctor::probe::run(channel),
+        "probed" => doctor::probe::run_program(),
         _ => {
             complain("roles are started by the supervisor only");
             Exit::Usage
@@ -81,6 +91,7 @@ pub fn mirror(settings: &Settings) -> Exit {
 }
 
 fn start(settings: &Settings) -> Result<EventLoop, Exit> {
+    let footing = Footing::find();
     settings.warnings.iter().for_each(|warning| warn!("{warning}"));
     let (config, metadata) = read_config(Path::new(&settings.config), settings.plugin)?;
     say(&format!("host ip : {}\thost port: {}", Shown(OsStr::new(&config.host.ip)), config.host.port));
@@ -91,9 +102,15 @@ fn start(settings: &Settings) -> Result<EventLoop, Exit> {
             exit
         }
     };
-    let runtime = Runtime::claim(&metadata, config.privileges.first_uid).map_err(|error| {
+    let grounds = Grounds::new(footing, &config);
+    lowering::check(&config, grounds).map_err(|lines| {
+        complain(&lines.join("\n"));
+        Exit::NoPermission
+    })?;
+    let runtime = Runtime::claim(&metadata, config.privileges.first_uid, footing).map_err(|error| {
         let exit = match &error {
             runtime::Error::AlreadyRunning(_) => Exit::AlreadyRunning,
+            runtime::Error::OwnUid(_) => Exit::Config,
             runtime::Error::Create(..)
             | runtime::Error::NotPrivate(_)
             | runtime::Error::NoPlace
@@ -103,21 +120,24 @@ fn start(settings: &Settings) -> Result<EventLoop, Exit> {
     })?;
     let plan = Plan::new(config, runtime.first_uid).map_err(|error| fail(error.exit())(&error))?;
     plan.warnings.iter().for_each(|warning| warn!("{warning}"));
-    if runtime.first_uid.is_none() {
-        warn!(
-            "not started as root (uid={}): all roles share this user, and only what it may read is mirrored",
-            geteuid()
-        );
-    }
+    check_secrets(Path::new(&settings.config), &metadata, &plan)?;
+    own_account(&plan, &runtime, footing)?;
+    lowering::say_footing(footing);
+    lowering::give_accounts(&plan, &runtime, footing);
     // The sockets of the rendezvous go into our private directory, not into /tmp.
     let _ = tempfile::env::override_temp_dir(&runtime.directory);
     let ready = ready_pipe(settings.detach).map_err(|error| fail(Exit::OsError)(&error))?;
     say_purpose(&plan, settings);
-    let fail_log = fail_log(&plan);
+    let fail_log = fail_log(&plan, runtime.owner());
+    // Both need who we still are: systemd's socket, and the cgroup that it delegated.
+    let (notify, cgroups) = (Notify::from_env(), Cgroups::find(runtime.identity));
+    // From here on nothing is opened, started or changed with more than the supervisor keeps.
+    lowering::lower(&plan, &runtime, grounds, &cgroups).map_err(|error| fail(Exit::NoPermission)(&error))?;
     let core = Dispatcher::new(plan.setup(settings.full_sync, settings.workers, seed()));
     let uids = Uids::new(runtime.first_uid);
     let mut event_loop =
-        EventLoop::new(plan, core, uids, settings.full_sync).map_err(|error| fail(Exit::OsError)(&error))?;
+        EventLoop::new(plan, core, (uids, grounds, Host::new(cgroups, notify)), settings.full_sync)
+            .map_err(|error| fail(Exit::OsError)(&error))?;
     event_loop.keep(runtime);
     if let Some(fail_log) = fail_log {
         event_loop.record_failures(fail_log);
@@ -128,6 +148,35 @@ fn start(settings: &Settings) -> Result<EventLoop, Exit> {
         });
     }
     Ok(event_loop)
+}
+
+/// Refuses files that others may write, and secrets that others may read.
+fn check_secrets(config: &Path, metadata: &Metadata, plan: &Plan) -> Result<(), Exit> {
+    let own_keys: Vec<OsString> = plan.identities().collect();
+    let found = secrets::check(config, metadata, plan.config(), &own_keys, geteuid());
+    found.warnings.iter().for_each(|warning| warn!("{warning}"));
+    if found.refusals.is_empty() {
+        return Ok(());
+    }
+    complain(&found.refusals.join("\n"));
+    Err(Exit::Config)
+}
+
+/// A plugin whose account is the supervisor's could end it, and read what all roles report.
+fn own_account(plan: &Plan, runtime: &Runtime, footing: Footing) -> Result<(), Exit> {
+    let own = runtime.identity.map_or_else(|| geteuid().as_raw(), |identity| identity.uid);
+    let plugins = (0..=u8::MAX).map_while(|id| plan.plugin(PluginId(id)));
+    let same = |account: Option<Identity>| account.is_some_and(|account| account.uid == own);
+    match plugins.filter(|_| footing.gives_uids).find(|(_, account)| same(*account)) {
+        None => Ok(()),
+        Some((plugin, _)) => {
+            let name = plugin.kind.name().as_str();
+            complain(&format!(
+                "plugin {name}: user: uid {own} is the supervisor's own; give it another account"
+            ));
+            Err(Exit::Config)
+        }
+    }
 }
 
 /// The lines with which the original named its module, its clock and its plugin.
@@ -153,10 +202,10 @@ fn say_purpose(plan: &Plan, settings: &Settings) {
 }
 
 /// The fail log, where one is configured and something can fail.
-fn fail_log(plan: &Plan) -> Option<FailLog> {
+fn fail_log(plan: &Plan, owner: Owner) -> Option<FailLog> {
     let path = plan.config().fail_log.path.as_ref().filter(|_| plan.has_remotes())?;
     match std::path::absolute(path) {
-        Ok(path) => Some(FailLog::new(path)),
+        Ok(path) => Some(FailLog::new(path, owner)),
         Err(error) => {
             error!("fail log path={}: {error}; it is not written", Shown(path));
             None
@@ -165,9 +214,9 @@ fn fail_log(plan: &Plan) -> Option<FailLog> {
 }
 
 /// Reads and checks the config file; says everything that is wrong with it at once.
-fn read_config(path: &Path, plugin: Option<PluginName>) -> Result<(Config, std::fs::Metadata), Exit> {
+pub(crate) fn read_config(path: &Path, plugin: Option<PluginName>) -> Result<(Config, Metadata), Exit> {
     let name = Shown(path.as_os_str()).to_string();
-    let read = || -> io::Result<(Vec<u8>, std::fs::Metadata)> {
+    let read = || -> io::Result<(Vec<u8>, Metadata)> {
         let file = File::open(path)?;
         let metadata = file.metadata()?;
         if !metadata.is_file() {
@@ -182,9 +231,6 @@ fn read_config(path: &Path, plugin: Option<PluginName>) -> Result<(Config, std::
         complain(&format!("config file {name}: {error}"));
         Exit::NoInput
     })?;
-    if geteuid().is_root() && metadata.mode() & 0o022 != 0 {
-        warn!("config file {name} may be written by others than its owner; chmod go-w {name}");
-    }
     let parsed = match plugin {
         Some(plugin) => parse_for_plugin(&bytes, plugin),
         None => parse(&bytes),

@@ -2,24 +2,38 @@
 //! refuses a second instance on the same config, and a block of uids for its roles.
 //!
 //! "The same config" is the same device and inode of the file. Supervisors with different
-//! configs live side by side.
+//! configs live side by side. The directory belongs to whoever the supervisor becomes; the locks
+//! beside it to whoever started it.
 
+use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use common::confine::{Footing, Identity};
 use nix::fcntl::{Flock, FlockArg, OFlag};
-use nix::unistd::geteuid;
+use nix::unistd::{Gid, Uid, fchown, geteuid};
 use thiserror::Error;
+
+use crate::accounts;
+use crate::operator_file::Owner;
 
 /// Uids that one supervisor uses.
 pub const UIDS: u32 = 64;
+/// Those of them that roles get. The last one is the supervisor's own.
+pub const ROLE_UIDS: u32 = 63;
 /// First uid of the first block: above what distributions and containers hand out, below
 /// what the kernel reserves.
 const FIRST_BLOCK: u32 = 2_000_000_000;
 /// Blocks that may be claimed on one host.
 const BLOCKS: u32 = 4096;
+/// Where root's supervisors, and the one that systemd starts, keep what is theirs.
+const SYSTEM: &str = "/run/sersync";
+/// Whom root becomes, where there is such an account.
+const ACCOUNT: &str = "sersync";
+const ROOT: Identity = Identity { uid: 0, gid: 0 };
 
 /// Why the runtime directory cannot be had.
 #[derive(Debug, Error)]
@@ -41,71 +55,141 @@ pub enum Error {
     /// All blocks are taken.
     #[error("no block of {UIDS} uids is free below {0}")]
     NoUids(PathBuf),
+    /// A role would get the uid of the supervisor.
+    #[error("uid {0} is the supervisor's own and lies in the block of its roles; set another firstUid")]
+    OwnUid(u32),
 }
 
 /// Held for the supervisor's life. The locks go with the process, whatever ends it; the files
 /// go with an orderly end.
 #[derive(Debug)]
 pub struct Runtime {
-    /// Private directory of this config: 0700, ours.
+    /// Private directory of this config: 0700, of whoever the supervisor becomes.
     pub directory: PathBuf,
+    /// Where the directory and the locks stand.
+    pub base: PathBuf,
     /// First uid of the block, when roles get uids of their own.
     pub first_uid: Option<u32>,
+    /// Whom the supervisor has to become; `None` when it stays who it is.
+    pub identity: Option<Identity>,
+    owner: Owner,
     _lock: Lock,
     _block: Option<Lock>,
 }
 
 impl Runtime {
-    /// Claims everything for the config file with this metadata.
-    pub fn claim(config: &fs::Metadata, configured_uid: Option<u32>) -> Result<Runtime, Error> {
-        let base = base_directory()?;
-        make_private(&base)?;
-        let directory = base.join(format!("{:x}-{}", config.dev(), config.ino()));
-        make_private(&directory)?;
-        let lock_path = directory.join("lock");
-        let mut lock = lock(&lock_path)?.ok_or(Error::AlreadyRunning(lock_path))?;
+    /// Claims everything for the config file with this metadata. `configured_uid` is the first
+    /// of [`UIDS`] that nobody else uses.
+    pub fn claim(
+        config: &fs::Metadata,
+        configured_uid: Option<u32>,
+        footing: Footing,
+    ) -> Result<Runtime, Error> {
+        // Root without the right to become somebody else stays root.
+        let lowers = footing.root && footing.gives_uids;
+        let account = if lowers { accounts::identity(ACCOUNT).ok() } else { None };
+        let owner = Owner::new(lowers.then_some(ROOT));
+        let base = base_directory(footing)?;
+        make_base(&base, footing, account)?;
+        let name = format!("{:x}-{}", config.dev(), config.ino());
+        let lock_path = base.join(format!("{name}.lock"));
+        let mut held = lock(&lock_path, owner)?.ok_or(Error::AlreadyRunning(lock_path))?;
         // Only for people; the lock itself is what counts.
-        let _ = lock.file.set_len(0).and_then(|()| writeln!(lock.file, "{}", std::process::id()));
-        let (first_uid, block) = match (geteuid().is_root(), configured_uid) {
+        let _ = held.file.set_len(0).and_then(|()| writeln!(held.file, "{}", std::process::id()));
+        let (first_uid, block) = match (footing.gives_uids, configured_uid) {
             (false, _) => (None, None),
             (true, Some(uid)) => (Some(uid), None),
             (true, None) => {
-                let (uid, block) = claim_block(&base)?;
+                let (uid, block) = claim_block(&base, owner)?;
                 (Some(uid), Some(block))
             }
         };
-        Ok(Runtime { directory, first_uid, _lock: lock, _block: block })
+        let last = first_uid.map(|first| first.saturating_add(ROLE_UIDS));
+        let last = last.map(|uid| Identity { uid, gid: uid });
+        let identity = if lowers { account.or(last) } else { None };
+        if let Some(first) = first_uid {
+            let own = identity.map_or_else(|| geteuid().as_raw(), |identity| identity.uid);
+            if (first..first.saturating_add(ROLE_UIDS)).contains(&own) {
+                return Err(Error::OwnUid(own));
+            }
+        }
+        let directory = base.join(name);
+        make_anew(&directory, identity)?;
+        Ok(Runtime { directory, base, first_uid, identity, owner, _lock: held, _block: block })
+    }
+
+    /// Whose the operator's files are.
+    pub fn owner(&self) -> Owner {
+        self.owner
     }
 }
 
-/// `/run/sersync` for root, else below what XDG says.
-fn base_directory() -> Result<PathBuf, Error> {
-    if geteuid().is_root() {
-        return Ok(PathBuf::from("/run/sersync"));
+/// `/run/sersync` for root; else what systemd says, else what XDG says.
+fn base_directory(footing: Footing) -> Result<PathBuf, Error> {
+    let system = PathBuf::from(SYSTEM);
+    if footing.root {
+        return Ok(system);
     }
+    // Several directories of a unit stand there with colons between them.
+    let first = |names: OsString| {
+        let name = names.as_bytes().split(|&byte| byte == b':').next().unwrap_or_default();
+        PathBuf::from(OsString::from_vec(name.to_owned()))
+    };
+    let given = std::env::var_os("RUNTIME_DIRECTORY").map(first).filter(|path| path.is_absolute());
+    let is_ours =
+        |path: &PathBuf| path.symlink_metadata().is_ok_and(|found| found.uid() == geteuid().as_raw());
     let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    absolute("XDG_RUNTIME_DIR")
-        .map(|path| path.join("sersync"))
+    given
+        .or_else(|| Some(system).filter(|path| footing.gives_uids && is_ours(path)))
+        .or_else(|| Some(absolute("XDG_RUNTIME_DIR")?.join("sersync")))
         .or_else(|| Some(absolute("XDG_STATE_HOME")?.join("sersync/run")))
         .or_else(|| Some(absolute("HOME")?.join(".local/state/sersync/run")))
         .ok_or(Error::NoPlace)
 }
 
-fn make_private(path: &Path) -> Result<(), Error> {
+/// Makes the directory of the locks. It may be `account`'s, whom root becomes: systemd makes it so.
+fn make_base(path: &Path, footing: Footing, account: Option<Identity>) -> Result<(), Error> {
     let failed = |error| Error::Create(path.to_owned(), error);
     DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
     let found = path.symlink_metadata().map_err(failed)?;
-    if !found.is_dir() || found.uid() != geteuid().as_raw() {
+    let is_ours = found.uid() == geteuid().as_raw();
+    if !found.is_dir() || !(is_ours || account.is_some_and(|account| account.uid == found.uid())) {
         return Err(Error::NotPrivate(path.to_owned()));
     }
-    if found.mode() & 0o077 != 0 {
-        fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(failed)?;
+    // Who root becomes has to pass through it, even without the capability to pass everywhere.
+    let wanted = match (is_ours, footing.root) {
+        (true, true) => 0o711,
+        (true, false) => 0o700,
+        (false, _) => found.mode() & 0o755,
+    };
+    if found.mode() & 0o7777 != wanted {
+        fs::set_permissions(path, fs::Permissions::from_mode(wanted)).map_err(failed)?;
     }
     Ok(())
 }
 
+/// Makes the directory of this config, whose lock is held, and gives it to `identity`. What an
+/// earlier run left there goes, whoever that run had become.
+fn make_anew(path: &Path, identity: Option<Identity>) -> Result<(), Error> {
+    let failed = |error| Error::Create(path.to_owned(), error);
+    match path.symlink_metadata() {
+        Ok(found) if found.is_dir() && (geteuid().is_root() || found.uid() == geteuid().as_raw()) => {
+            fs::remove_dir_all(path).map_err(failed)?;
+        }
+        Ok(_) => return Err(Error::NotPrivate(path.to_owned())),
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(failed(error)),
+    }
+    DirBuilder::new().mode(0o700).create(path).map_err(failed)?;
+    let Some(Identity { uid, gid }) = identity else { return Ok(()) };
+    // By descriptor: where systemd made the base, its owner could put a link in this place.
+    let flags = (OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW).bits();
+    let made = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(failed)?;
+    fchown(&made, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))).map_err(|error| failed(error.into()))
+}
+
 /// The lock, or `None` when somebody else holds it.
-fn lock(path: &Path) -> Result<Option<Lock>, Error> {
+fn lock(path: &Path, owner: Owner) -> Result<Option<Lock>, Error> {
     let failed = |error| Error::Create(path.to_owned(), error);
     let flags = (OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC).bits();
     loop {
@@ -121,7 +205,7 @@ fn lock(path: &Path) -> Result<Option<Lock>, Error> {
         // Whoever stops removes its file: a lock on one that is gone is worth nothing.
         let ours = file.metadata().map_err(failed)?;
         if path.symlink_metadata().is_ok_and(|there| (there.dev(), there.ino()) == (ours.dev(), ours.ino())) {
-            return Ok(Some(Lock { file, path: path.to_owned() }));
+            return Ok(Some(Lock { file, path: path.to_owned(), owner }));
         }
     }
 }
@@ -131,27 +215,38 @@ fn lock(path: &Path) -> Result<Option<Lock>, Error> {
 struct Lock {
     file: Flock<File>,
     path: PathBuf,
+    owner: Owner,
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Before the lock is released, so that nobody else's file is removed.
-        let _ = fs::remove_file(&self.path);
+        // Before the lock is released, so that nobody else's file is removed. As who we have
+        // become where the base is that account's, as the starter where it is his.
+        let _ = fs::remove_file(&self.path).or_else(|_| self.owner.work(|| fs::remove_file(&self.path)));
     }
 }
 
 impl Drop for Runtime {
     fn drop(&mut self) {
         // What a role that died on its way to the rendezvous left there goes too. The lock is
-        // still held.
-        let _ = fs::remove_dir_all(&self.directory);
+        // still held. The directory is empty where it cannot be removed: its name stands in
+        // the starter's.
+        let _ = fs::remove_dir_all(&self.directory)
+            .or_else(|_| self.owner.work(|| fs::remove_dir(&self.directory)));
     }
 }
 
-fn claim_block(base: &Path) -> Result<(u32, Lock), Error> {
-    for block in 0..BLOCKS {
-        if let Some(held) = lock(&base.join(format!("uids-{block}")))? {
-            return Ok((FIRST_BLOCK.saturating_add(block.saturating_mul(UIDS)), held));
+/// Users other than root whose locks stand elsewhere begin elsewhere: they do not see each other's.
+fn claim_block(base: &Path, owner: Owner) -> Result<(u32, Lock), Error> {
+    let from =
+        if base == Path::new(SYSTEM) { 0 } else { geteuid().as_raw().checked_rem(BLOCKS).unwrap_or(0) };
+    for block in (from..BLOCKS).chain(0..from) {
+        match lock(&base.join(format!("uids-{block}")), owner) {
+            Ok(Some(held)) => return Ok((FIRST_BLOCK.saturating_add(block.saturating_mul(UIDS)), held)),
+            // Another user's, held or not.
+            Err(Error::Create(_, error)) if error.kind() == ErrorKind::PermissionDenied => {}
+            Ok(None) => {}
+            Err(error) => return Err(error),
         }
     }
     Err(Error::NoUids(base.to_owned()))

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use crate::core::Role;
-use crate::runtime::UIDS;
+use crate::runtime::ROLE_UIDS;
 
 /// The uids in use.
 #[derive(Debug)]
@@ -15,14 +15,15 @@ pub struct Uids {
 }
 
 impl Uids {
-    /// A block of [`UIDS`] uids from `first`; none for an ordinary user, whose roles stay his.
+    /// The first [`ROLE_UIDS`] uids of the block from `first`; none where roles share the
+    /// supervisor's.
     pub fn new(first: Option<u32>) -> Uids {
         Uids { first, taken: BTreeMap::new() }
     }
 
-    /// Gives `role` a uid that no live child has; `None` for an ordinary user.
+    /// Gives `role` a uid that no live child has; `None` where it shares the supervisor's.
     pub fn claim(&mut self, role: Role) -> io::Result<Option<u32>> {
-        let free = (0..UIDS).find(|slot| !self.taken.values().any(|taken| taken == slot));
+        let free = (0..ROLE_UIDS).find(|slot| !self.taken.values().any(|taken| taken == slot));
         let slot = free.ok_or_else(|| io::Error::other("all uids of the block are in use"))?;
         self.taken.insert(role, slot);
         Ok(self.first.map(|first| first.saturating_add(slot)))
@@ -31,5 +32,27 @@ impl Uids {
     /// The child is gone.
     pub fn release(&mut self, role: Role) {
         self.taken.remove(&role);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::PluginId;
+    use crate::plan::MAX_SYNCERS;
+    use crate::runtime::UIDS;
+
+    #[test]
+    fn the_last_uid_of_the_block_is_no_roles() {
+        let mut uids = Uids::new(Some(2_000_000_000));
+        let roles = (0..u8::try_from(UIDS).unwrap()).map(|n| Role::Plugin(PluginId(n)));
+        let given: Vec<u32> = roles.map_while(|role| uids.claim(role).ok().flatten()).collect();
+        let last = given.last().copied().unwrap();
+        assert_eq!((given.len(), last), (63, 2_000_000_062));
+        uids.release(Role::Plugin(PluginId(7)));
+        assert_eq!(uids.claim(Role::Watcher).unwrap(), Some(2_000_000_007));
+        assert!(uids.claim(Role::Plugin(PluginId(200))).is_err());
+        // The watcher and a plugin of each kind beside the syncers.
+        const { assert!(MAX_SYNCERS + 1 + 4 <= ROLE_UIDS) };
     }
 }

@@ -227,14 +227,33 @@ fn warnings_do_not_stop_it() {
     let mut mirror = Mirror::new(Setup::plain().params("-artuz"));
     let text = fs::read_to_string(&mirror.config).unwrap();
     fs::write(&mirror.config, text.replace("</inotify>", "<nonsense/></inotify>")).unwrap();
-    if is_root() {
-        fs::set_permissions(&mirror.config, fs::Permissions::from_mode(0o666)).unwrap();
-    }
     mirror.run();
     assert!(mirror.log().contains("nonsense"), "{}", mirror.log());
-    assert!(!is_root() || mirror.log().contains("chmod go-w"));
     write(mirror.source("file"), "mirrored");
     mirror.wait_equal(SOON);
+}
+
+#[test]
+fn what_others_may_write_or_read_is_refused() {
+    let password = |mirror: &Mirror| mirror.config.with_file_name("password");
+    for (what, mode, cure) in [("config", 0o666, "chmod go-w"), ("password", 0o604, "chmod")] {
+        let mirror = Mirror::new(Setup::plain());
+        let text = fs::read_to_string(&mirror.config).unwrap();
+        let auth =
+            format!("<auth start=\"true\" users=\"u\" passwordfile=\"{}\"/>", password(&mirror).display());
+        fs::write(&mirror.config, text.replace("</rsync>", &format!("{auth}</rsync>"))).unwrap();
+        fs::write(password(&mirror), "hush").unwrap();
+        let file = if what == "config" { mirror.config.clone() } else { password(&mirror) };
+        for other in [&mirror.config, &password(&mirror)] {
+            fs::set_permissions(other, fs::Permissions::from_mode(0o600)).unwrap();
+        }
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        let output = supervisor::command(&mirror).arg("-o").arg(&mirror.config).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(78), "{what}: {said}");
+        assert!(said.contains(cure) && said.contains(&file.display().to_string()), "{what}: {said}");
+        assert!(!said.contains("hush"), "{said}");
+    }
 }
 
 #[test]

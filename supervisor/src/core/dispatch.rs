@@ -148,7 +148,8 @@ impl Dispatcher {
             Input::Ready(role) => self.pool.on(now, role, Event::Ready, out),
             Input::Alive(role, pace) => self.alive(now, role, pace, out),
             Input::Stalled(role) => self.stalled(now, role, out),
-            Input::Exited(role, how) => self.exited(now, role, &how, out),
+            Input::Exited(role, how) => self.exited(now, role, (Event::Exited, &how), out),
+            Input::Outdated(role) => self.exited(now, role, (Event::Outdated, ""), out),
             Input::Done(role, end) => self.done(now, role, &end, out),
             Input::Told(id, verdicts, note) => {
                 self.pool.pace(now, Role::Plugin(id), Pace::Idle, out);
@@ -333,9 +334,9 @@ impl Dispatcher {
         self.remotes.get(usize::from(id.0)).map(|remote| remote.tree)
     }
 
-    fn exited(&mut self, now: Duration, role: Role, how: &str, out: &mut Vec<Action>) {
+    fn exited(&mut self, now: Duration, role: Role, (event, how): (Event, &str), out: &mut Vec<Action>) {
         let (wanted, was_ready) = (self.pool.is_alive(role), self.pool.is_ready(role));
-        self.pool.on(now, role, Event::Exited, out);
+        self.pool.on(now, role, event, out);
         match role {
             Role::Watcher => {
                 for tree in &mut self.trees {
@@ -354,7 +355,8 @@ impl Dispatcher {
             }
             Role::Plugin(id) => self.telling.abandon(now, id),
         }
-        if wanted && self.draining.is_none() && !self.pool.is_off(role) {
+        let at_fault = event == Event::Exited;
+        if at_fault && wanted && self.draining.is_none() && !self.pool.is_off(role) {
             out.push(notice::child_died(&self.describe(role), how));
         }
     }

@@ -171,6 +171,7 @@ fn reason(outcome: Outcome) -> &'static str {
         Outcome::RootEmpty => "the watched root is empty",
         Outcome::TimedOut => "the transfer hung and was killed",
         Outcome::Broken => "rsync failed",
+        Outcome::Limit => "rsync used up its CPU time, memory or processes: see <limits role=\"syncer\">",
     }
 }
 

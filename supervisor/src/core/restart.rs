@@ -18,6 +18,8 @@ const IDLE: Duration = Duration::from_secs(150);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// Longest pause before a restart.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// A child that ran for so long may be replaced without a pause.
+const SETTLED: Duration = Duration::from_secs(1);
 /// After this long a child counts as healthy, and its next death as its first.
 const HEALTHY: Duration = Duration::from_secs(60);
 
@@ -72,6 +74,8 @@ pub enum Event {
     Alive(Pace),
     /// It is gone.
     Exited,
+    /// It is gone to make room for one that may reach what was replaced.
+    Outdated,
     /// There will be no work for a long time.
     Unwanted,
     /// Time has passed.
@@ -137,12 +141,18 @@ impl ChildMachine {
     pub fn on(&mut self, now: Duration, event: Event) -> Option<Ask> {
         let (state, ask) = match (self.state, event) {
             (State::Off, Event::Wanted) => (start(now), Some(Ask::Spawn)),
-            (State::Off, Event::Ready | Event::Alive(_) | Event::Exited | Event::Unwanted | Event::Tick) => {
-                (State::Off, None)
-            }
+            (
+                State::Off,
+                Event::Ready
+                | Event::Alive(_)
+                | Event::Exited
+                | Event::Outdated
+                | Event::Unwanted
+                | Event::Tick,
+            ) => (State::Off, None),
 
             (State::Starting { .. }, Event::Ready) => (ready(now, now, Pace::Idle), None),
-            (State::Starting { .. }, Event::Exited) => (self.died(now, None), None),
+            (State::Starting { .. }, Event::Exited | Event::Outdated) => (self.died(now, None), None),
             (State::Starting { .. }, Event::Unwanted) => (stop(now, Next::Off), Some(Ask::Kill)),
             (State::Starting { deadline }, Event::Tick) if now >= deadline => {
                 (stop(now, Next::Restart), Some(Ask::Kill))
@@ -151,14 +161,24 @@ impl ChildMachine {
 
             (State::Ready { since, .. }, Event::Alive(pace)) => (ready(now, since, pace), None),
             (State::Ready { since, .. }, Event::Exited) => (self.died(now, Some(since)), None),
+            // One that says so again and again is no better than one that dies.
+            (State::Ready { since, .. }, Event::Outdated) if now.saturating_sub(since) < SETTLED => {
+                (self.died(now, Some(since)), None)
+            }
+            (State::Ready { .. }, Event::Outdated) => {
+                self.restarts = self.restarts.saturating_add(1);
+                (start(now), Some(Ask::Spawn))
+            }
             (State::Ready { .. }, Event::Unwanted) => (stop(now, Next::Off), Some(Ask::Kill)),
             (State::Ready { deadline, .. }, Event::Tick) if now >= deadline => {
                 (stop(now, Next::Restart), Some(Ask::Kill))
             }
             (State::Ready { .. }, Event::Wanted | Event::Ready | Event::Tick) => (self.state, None),
 
-            (State::Stopping { next: Next::Off, .. }, Event::Exited) => (State::Off, None),
-            (State::Stopping { next: Next::Restart, .. }, Event::Exited) => (self.died(now, None), None),
+            (State::Stopping { next: Next::Off, .. }, Event::Exited | Event::Outdated) => (State::Off, None),
+            (State::Stopping { next: Next::Restart, .. }, Event::Exited | Event::Outdated) => {
+                (self.died(now, None), None)
+            }
             (State::Stopping { deadline, next }, Event::Tick) if now >= deadline => {
                 (stop(now, next), Some(Ask::Kill))
             }
@@ -175,7 +195,12 @@ impl ChildMachine {
             }
             (
                 State::Backoff { .. },
-                Event::Wanted | Event::Ready | Event::Alive(_) | Event::Exited | Event::Tick,
+                Event::Wanted
+                | Event::Ready
+                | Event::Alive(_)
+                | Event::Exited
+                | Event::Outdated
+                | Event::Tick,
             ) => (self.state, None),
         };
         self.state = state;
@@ -248,6 +273,17 @@ mod tests {
     }
 
     #[test]
+    fn outdated_but_not_again_and_again() {
+        let mut child = ChildMachine::default();
+        child.on(secs(0), Event::Wanted);
+        child.on(secs(1), Event::Ready);
+        assert_eq!(child.on(secs(100), Event::Outdated), Some(Ask::Spawn));
+        child.on(secs(100), Event::Ready);
+        assert_eq!(child.on(secs(100), Event::Outdated), None);
+        assert!(matches!(child.state(), State::Backoff { .. }));
+    }
+
+    #[test]
     fn missed_beats_kill() {
         let mut child = ChildMachine::default();
         child.on(secs(0), Event::Wanted);
@@ -279,14 +315,14 @@ mod tests {
     proptest! {
         /// Whatever happens, a wanted child is started again, and never twice at once.
         #[test]
-        fn never_two_processes(events in proptest::collection::vec((0_u64..40, 0_usize..6), 0..200)) {
+        fn never_two_processes(events in proptest::collection::vec((0_u64..40, 0_usize..7), 0..200)) {
             let mut child = ChildMachine::default();
             let (mut now, mut processes) = (secs(0), 0_i32);
             for (pause, event) in events {
                 now += secs(pause);
                 let event = [Event::Wanted, Event::Ready, Event::Alive(Pace::Busy), Event::Exited,
-                    Event::Unwanted, Event::Tick][event];
-                if event == Event::Exited {
+                    Event::Unwanted, Event::Tick, Event::Outdated][event];
+                if matches!(event, Event::Exited | Event::Outdated) {
                     if processes == 0 { continue }
                     processes -= 1;
                 }

@@ -10,7 +10,7 @@ fn pace(outcome: Outcome) -> (Duration, Duration) {
     let (first, longest) = match outcome {
         // A try at a dead port costs a few milliseconds; being late costs the user.
         Outcome::Unreachable | Outcome::TimedOut => (500, 10_000),
-        Outcome::Broken => (500, 30_000),
+        Outcome::Broken | Outcome::Limit => (500, 30_000),
         // Somebody has to change something first.
         Outcome::Refused | Outcome::UnknownHost | Outcome::Misconfigured | Outcome::NoSpace => {
             (2_000, 60_000)

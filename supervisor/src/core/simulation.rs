@@ -39,6 +39,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => Just(Outcome::Done),
         1 => Just(Outcome::Partial),
         1 => Just(Outcome::Unreachable),
+        1 => Just(Outcome::Limit),
         1 => Just(Outcome::Broken)
     ];
     prop_oneof![

@@ -210,6 +210,7 @@ fn standing(outcome: Outcome) -> Option<RemoteOutcome> {
         | Outcome::Misconfigured
         | Outcome::RootEmpty
         | Outcome::TimedOut
+        | Outcome::Limit
         | Outcome::Broken => Some(RemoteOutcome::Failed),
     }
 }

@@ -13,12 +13,12 @@ use nix::sys::stat::Mode;
 use nix::unistd::{geteuid, read};
 
 use super::{EventLoop, Stop, send_kill};
-use crate::accounts;
 use crate::child::{Child, Met, Orders};
 use crate::core::outlet::Event;
 use crate::core::{Action, Input, PluginId, Role};
-use crate::operator_file;
-use crate::privileges::{self, Sandbox};
+use crate::operator_file::{self, Owner};
+use crate::privileges;
+use crate::runtime::Runtime;
 use crate::say::say_full_sync;
 
 /// Where the answers of a CDN are recorded: in the directory that the supervisor was started in.
@@ -40,7 +40,11 @@ impl EventLoop {
 
     fn spawn(&mut self, role: Role) {
         match self.start_child(role) {
-            Ok(child) => {
+            Ok(mut child) => {
+                if let Some(subject) = self.plan.subject(role) {
+                    let limits = subject.limits(self.plan.config());
+                    child.put_in(self.host.place(&self.plan.name(role), child.pid, limits));
+                }
                 self.children.insert(child.pid, child);
             }
             Err(error) => {
@@ -54,9 +58,7 @@ impl EventLoop {
         let confinement = self.confinement(role)?;
         let wake = self.wake.1.try_clone()?;
         let output = self.output(role);
-        if let Role::Plugin(id) = role
-            && self.plan.plugin(id).is_some_and(|(plugin, _)| plugin.kind.name() == PluginName::Command)
-        {
+        if self.plan.is_command(role) {
             self.spared.insert(confinement.identity.map_or(geteuid().as_raw(), |identity| identity.uid));
         }
         let debug = self.plan.config().debug;
@@ -65,16 +67,9 @@ impl EventLoop {
 
     fn confinement(&mut self, role: Role) -> io::Result<Confinement> {
         let uid = self.uids.claim(role)?;
-        let plugin = match role {
-            Role::Plugin(id) => self.plan.plugin(id),
-            Role::Watcher | Role::Syncer(..) => None,
-        };
-        let sandbox = if self.plan.config().sandbox { Sandbox::On } else { Sandbox::Off };
-        let mut confinement = privileges::confinement(role, uid, sandbox, plugin);
-        if let (Some(uid), Some(runtime), true) = (uid, &self.runtime, self.plan.runs_ssh(role)) {
-            confinement.passwd = accounts::passwd_for(&runtime.directory, uid)?;
-        }
-        Ok(confinement)
+        let none = || io::Error::other("there is no such role");
+        let (subject, domain) = (self.plan.subject(role).ok_or_else(none)?, self.plan.domain(role));
+        Ok(privileges::confinement(subject, uid, domain, self.plan.config(), self.grounds))
     }
 
     /// What a role's standard output is, where it is not its log.
@@ -84,7 +79,8 @@ impl EventLoop {
         if plugin.kind.name() != PluginName::RefreshCdn {
             return None;
         }
-        match std::path::absolute(CDN_LOG).and_then(|path| operator_file::append(&path)) {
+        let owner = self.runtime.as_ref().map_or_else(|| Owner::new(None), Runtime::owner);
+        match std::path::absolute(CDN_LOG).and_then(|path| operator_file::append(owner, &path)) {
             Ok(file) => Some(file.into()),
             Err(error) => {
                 error!("plugin refreshCDN: {CDN_LOG}: {error}; the CDN's answers are not recorded");

@@ -77,7 +77,8 @@ impl Remote {
                 self.put_back(now, taken, Some(pause));
                 Turn::Partial
             }
-            Outcome::TimedOut | Outcome::Broken => {
+            // A smaller one may get through.
+            Outcome::TimedOut | Outcome::Broken | Outcome::Limit => {
                 self.batch_bytes = (self.batch_bytes / 2).max(1);
                 self.put_back(now, taken, None);
                 Turn::None
@@ -117,6 +118,7 @@ impl Remote {
             | Outcome::Misconfigured
             | Outcome::RootGone
             | Outcome::TimedOut
+            | Outcome::Limit
             | Outcome::Broken => {
                 // A pause of its own: batches that get through meanwhile say nothing about it.
                 self.full.failures = self.full.failures.saturating_add(1);
@@ -158,6 +160,7 @@ fn is_of_the_remote(outcome: Outcome) -> bool {
         | Outcome::Refused
         | Outcome::Misconfigured
         | Outcome::TimedOut
+        | Outcome::Limit
         | Outcome::Broken => false,
     }
 }

@@ -1,0 +1,153 @@
+//! What a config names, looked for on this machine: roots, accounts, programs.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use common::config::{Config, Plugin, Remote};
+use common::confine::{self, Identity};
+use common::log::Shown;
+use common::message::RsyncVersion;
+use nix::unistd::getuid;
+
+use super::Error;
+use crate::accounts::{self, absolute};
+use crate::domains;
+
+/// Oldest rsync that compares nanoseconds and removes missing arguments.
+const OLDEST_RSYNC: RsyncVersion = (3, 1, 3);
+/// rsyncs before this one have known holes in the client.
+const SAFE_RSYNC: RsyncVersion = (3, 4, 3);
+
+/// The plugins that are on. One that only root could give its account runs as we do.
+pub(super) fn plugins(
+    config: &Config,
+    probe_uid: Option<u32>,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<(Plugin, Option<Identity>)>, Error> {
+    let mut plugins = Vec::new();
+    for name in &config.plugins_on {
+        let Some(plugin) = config.plugins.iter().find(|plugin| plugin.kind.name() == *name) else { continue };
+        let account = match &plugin.user {
+            None => None,
+            Some(user) => {
+                let failed = |source| Error::Account { plugin: name.as_str(), user: user.clone(), source };
+                let account = accounts::identity(user).map_err(failed)?;
+                if probe_uid.is_none() && account.uid != getuid().as_raw() {
+                    let name = name.as_str();
+                    warnings
+                        .push(format!("plugin {name}: user={user:?} needs a supervisor that root started"));
+                }
+                Some(account)
+            }
+        };
+        plugins.push((plugin.clone(), account));
+    }
+    Ok(plugins)
+}
+
+/// The roots. As in the original, a plugin's own watch takes the place of the first one.
+pub(super) fn roots(config: &Config, plugins: &[(Plugin, Option<Identity>)]) -> Result<Vec<PathBuf>, Error> {
+    let mut watches: Vec<&OsStr> = config.trees.iter().map(|tree| tree.watch.as_os_str()).collect();
+    let configured: Vec<PathBuf> = watches.iter().filter_map(|watch| absolute(watch).ok()).collect();
+    let other = |watch: &&OsString| absolute(watch).is_ok_and(|path| !configured.contains(&path));
+    let own = plugins.iter().filter_map(|(plugin, _)| plugin.kind.watch()).find(other);
+    if let (Some(own), Some(first)) = (own, watches.first_mut()) {
+        *first = own;
+    }
+    watches.into_iter().map(root).collect()
+}
+
+pub(super) fn remotes(config: &Config) -> impl Iterator<Item = &Remote> {
+    config.trees.iter().flat_map(|tree| &tree.remotes)
+}
+
+fn root(watch: &OsStr) -> Result<PathBuf, Error> {
+    let failed = |source| Error::Root { path: watch.to_owned(), source };
+    let path = absolute(watch).map_err(failed)?;
+    if path.metadata().map_err(failed)?.is_dir() {
+        Ok(path)
+    } else {
+        Err(Error::NoDirectory(watch.to_owned()))
+    }
+}
+
+/// Asks rsync for its version, without the supervisor's privileges.
+pub(super) fn check_version(
+    rsync: &Path,
+    uid: Option<u32>,
+    warnings: &mut Vec<String>,
+) -> Result<RsyncVersion, Error> {
+    let mut command = Command::new(rsync);
+    command.arg("--version").env_clear().env("LC_ALL", "C").env("PATH", "/usr/bin:/bin").stdin(Stdio::null());
+    if let Some(uid) = uid {
+        command.uid(uid).gid(uid);
+        confine::without_capabilities(&mut command);
+    }
+    let unknown = |why: String| Error::UnknownRsync(rsync.to_owned(), why);
+    let output = command.current_dir("/").output().map_err(|error| unknown(error.to_string()))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let first: String = text.lines().next().unwrap_or_default().chars().take(120).collect();
+    let version = version(&first).ok_or_else(|| unknown(first.escape_debug().to_string()))?;
+    let shown = format!("{}.{}.{}", version.0, version.1, version.2);
+    if version < OLDEST_RSYNC {
+        return Err(Error::OldRsync(rsync.to_owned(), shown));
+    }
+    if version < SAFE_RSYNC {
+        warnings
+            .push(format!("rsync {shown} has known security holes as a client; 3.4.3 or later is advised"));
+    }
+    Ok(version)
+}
+
+/// Says in time that the sandbox will not run what is no program.
+pub(super) fn check_program(program: &Path, config: &Config, warnings: &mut Vec<String>) {
+    if config.sandbox && domains::interpreter(program).is_err() {
+        warnings.push(format!(
+            "{} is no ELF program: the sandbox does not run scripts in place of rsync or ssh; name the program \
+             itself, or switch it off with <sandbox start=\"false\"/>",
+            Shown(program.as_os_str())
+        ));
+    }
+}
+
+/// Says in time what of rsync's parameters the sandbox does not let through.
+pub(super) fn check_params(config: &Config, warnings: &mut Vec<String>) {
+    let binds = |remote: &Remote| syncer::sets(&remote.rsync.params, "--address", None);
+    if config.sandbox && remotes(config).any(binds) {
+        warnings.push(
+            "--address cannot be used in the sandbox: rsync would have to bind an address; leave it out, or switch \
+             the sandbox off with <sandbox start=\"false\"/>"
+                .to_owned(),
+        );
+    }
+}
+
+/// `rsync  version 3.5.0  protocol version 32` → `(3, 5, 0)`.
+fn version(line: &str) -> Option<RsyncVersion> {
+    let word = line.strip_prefix("rsync")?.trim_start().strip_prefix("version")?.split_whitespace().next()?;
+    let mut numbers = word.trim_start_matches('v').split('.').map(|part| {
+        let digits: String = part.chars().take_while(char::is_ascii_digit).collect();
+        digits.parse::<u32>().ok()
+    });
+    Some((numbers.next()??, numbers.next()??, numbers.next().flatten().unwrap_or(0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_of_rsync() {
+        for (line, expected) in [
+            ("rsync  version 3.5.0  protocol version 32", Some((3, 5, 0))),
+            ("rsync  version 3.2.7pre1  protocol version 31", Some((3, 2, 7))),
+            ("rsync version v3.4.1 protocol", Some((3, 4, 1))),
+            ("openrsync: protocol version 29", None),
+            ("", None),
+        ] {
+            assert_eq!(version(line), expected, "{line}");
+        }
+    }
+}
