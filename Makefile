@@ -19,9 +19,10 @@ FORCE:
 deps:
 	@command -v rsync >/dev/null || { apt-get update -q && apt-get install -y -q rsync; }
 
-# The tests mirror over ssh to an sshd of their own.
+# The tests mirror over ssh to an sshd of their own, and let systemd judge its units.
 test-deps: deps
-	@[ -x /usr/sbin/sshd ] || { apt-get update -q && apt-get install -y -q openssh-server openssh-client; }
+	@[ -x /usr/sbin/sshd ] && command -v systemd-analyze >/dev/null \
+		|| { apt-get update -q && apt-get install -y -q openssh-server openssh-client systemd; }
 
 demo: $(BIN)
 	$(BIN) demo
@@ -34,3 +35,14 @@ install: $(BIN)
 	install -d $(DESTDIR)$(PREFIX)/bin
 	ln -sf ../sbin/sersync-supervisor $(DESTDIR)$(PREFIX)/bin/sersync2
 	[ -e $(DESTDIR)/etc/sersync/confxml.xml ] || install -D -m 0640 confxml.xml $(DESTDIR)/etc/sersync/confxml.xml
+	for unit in sersync-supervisor sersync-strict; do \
+		install -d $(DESTDIR)/usr/lib/systemd/system && \
+		sed 's|/usr/bin/sersync-supervisor|$(PREFIX)/sbin/sersync-supervisor|' packaging/$$unit.service \
+			> $(DESTDIR)/usr/lib/systemd/system/$$unit.service || exit 1; \
+	done
+	install -D -m 0644 packaging/sysusers.d/sersync.conf $(DESTDIR)/usr/lib/sysusers.d/sersync.conf
+	install -D -m 0644 packaging/tmpfiles.d/sersync.conf $(DESTDIR)/usr/lib/tmpfiles.d/sersync.conf
+	install -D -m 0644 packaging/sysctl.d/60-sersync.conf $(DESTDIR)/usr/lib/sysctl.d/60-sersync.conf
+	install -D -m 0644 packaging/sysusers.d/sersync-ssh.conf $(DESTDIR)$(PREFIX)/share/sersync/sersync-ssh.conf
+	install -D -m 0644 packaging/sersync-supervisor-cgroup.conf \
+		$(DESTDIR)$(PREFIX)/share/sersync/sersync-supervisor-cgroup.conf

@@ -109,7 +109,7 @@ fn of_status(status: i32, said: &str) -> Outcome {
 mod tests {
     use super::*;
 
-    use Outcome::{Broken, Done, Misconfigured, NoSpace, Partial, Refused, UnknownHost, Unreachable};
+    use Outcome::{Broken, Done, Limit, Misconfigured, NoSpace, Partial, Refused, UnknownHost, Unreachable};
 
     /// The messages as real remotes said them.
     #[rustfmt::skip]
@@ -156,7 +156,7 @@ mod tests {
         (255, "No user exists for uid 2000000001", Misconfigured),
         (127, "sh: rsync: not found", Misconfigured),
         (12, "rsync: remote command not found", Misconfigured),
-        (22, "ERROR: out of memory", Broken),
+        (22, "ERROR: out of memory", Limit),
         (99, "", Broken),
     ];
 
@@ -174,7 +174,10 @@ mod tests {
             (Ended::Stopped, Outcome::Broken, -9),
             (Ended::TimedOut, Outcome::TimedOut, -9),
             (Ended::Failed(io::ErrorKind::NotFound.into()), Outcome::Misconfigured, 0),
-            (Ended::Failed(io::ErrorKind::OutOfMemory.into()), Outcome::Broken, 0),
+            (Ended::Failed(io::ErrorKind::OutOfMemory.into()), Outcome::Limit, 0),
+            (Ended::Failed(io::ErrorKind::WouldBlock.into()), Outcome::Limit, 0),
+            (Ended::Failed(io::ErrorKind::Interrupted.into()), Outcome::Broken, 0),
+            (Ended::Signalled(24), Outcome::Limit, -24),
         ] {
             assert_eq!((outcome(&ended, ""), ended.status()), (wanted, status), "{ended:?}");
         }

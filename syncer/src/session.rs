@@ -13,7 +13,7 @@ use nix::unistd::{Pid, read};
 use crate::outcome::Ended;
 use crate::rsync::{Feed, Pace, Pulse, Run, Spawned, after};
 use crate::tail::{Lines, Stream};
-use crate::vital;
+use crate::vital::Signs;
 
 /// How long what rsync started may keep its outputs open after rsync itself has ended.
 const GRACE: Duration = Duration::from_secs(1);
@@ -51,7 +51,7 @@ pub(crate) struct Session<'a> {
     progress: Instant,
     /// When the pace was last taken.
     looked: Option<Instant>,
-    signs: Option<vital::Signs>,
+    signs: Signs,
 }
 
 impl<'a> Session<'a> {
@@ -71,7 +71,7 @@ impl<'a> Session<'a> {
             started: now,
             progress: now,
             looked: None,
-            signs: None,
+            signs: Signs::default(),
         }
     }
 
@@ -118,11 +118,8 @@ impl<'a> Session<'a> {
 
     /// Whether anything was done since the last time that this was asked.
     fn pace(&mut self, now: Instant) -> Pace {
-        let signs = vital::signs(self.pid);
-        // Signs that cannot be read prove nothing: then only the whole time counts.
-        if signs.is_none() || signs != self.signs {
+        if self.signs.work_of(self.pid) {
             self.progress = now;
-            self.signs = signs;
         }
         let moved = self.looked.is_none_or(|at| self.progress > at);
         self.looked = Some(now);

@@ -1,34 +1,41 @@
-//! Whether a process does anything: its CPU time and its I/O counters, from `/proc`.
+//! Whether a process does anything: its CPU time, which the kernel tells without `/proc`. What a
+//! transfer moves costs it CPU time; what waits for an answer takes next to none.
 
+use std::time::Duration;
+
+use nix::time::{clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;
 
-/// Two equal signs, some time apart: nothing was done in between.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// CPU time that counts as work: a process that only wakes to look at the time needs minutes for it.
+const WORK: Duration = Duration::from_millis(1);
+
+/// How much CPU time a process had used when it was last seen to do something.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Signs {
-    cpu: u64,
-    /// Bytes read and written; not everybody may see them.
-    bytes: Option<u64>,
+    used: Option<Duration>,
 }
 
-/// The signs of `pid` now; `None` when they cannot be read.
-pub(crate) fn signs(pid: Pid) -> Option<Signs> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let io = std::fs::read_to_string(format!("/proc/{pid}/io")).ok();
-    Some(Signs { cpu: cpu_ticks(&stat)?, bytes: io.as_deref().and_then(bytes) })
+impl Signs {
+    /// Whether `pid` has worked since this was last true. So it is too where that cannot be seen:
+    /// what is not known proves nothing.
+    pub(crate) fn work_of(&mut self, pid: Pid) -> bool {
+        self.note(used(pid))
+    }
+
+    fn note(&mut self, used: Option<Duration>) -> bool {
+        let worked = match (self.used, used) {
+            (Some(before), Some(now)) => now.saturating_sub(before) >= WORK,
+            (None, _) | (_, None) => true,
+        };
+        if worked {
+            self.used = used;
+        }
+        worked
+    }
 }
 
-/// Fields 14 and 15. The second one, the name, may hold blanks and parentheses.
-fn cpu_ticks(stat: &str) -> Option<u64> {
-    let (_, rest) = stat.rsplit_once(')')?;
-    let mut fields = rest.split_ascii_whitespace().skip(11);
-    let user: u64 = fields.next()?.parse().ok()?;
-    let system: u64 = fields.next()?.parse().ok()?;
-    user.checked_add(system)
-}
-
-fn bytes(io: &str) -> Option<u64> {
-    let field = |name: &str| io.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
-    field("rchar:")?.checked_add(field("wchar:")?)
+fn used(pid: Pid) -> Option<Duration> {
+    clock_gettime(clock_getcpuclockid(pid).ok()?).ok().map(Duration::from)
 }
 
 #[cfg(test)]
@@ -36,18 +43,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_with_parentheses() {
-        let stat = "7 (a) b (c) S 1 7 7 0 -1 4194560 1 0 0 0 30 12 0 0 20 0 1 0 100 5000 10";
-        assert_eq!(cpu_ticks(stat), Some(42));
-        assert_eq!(cpu_ticks("7 (a"), None);
-        assert_eq!(bytes("rchar: 5\nwchar: 6\nsyscr: 1\n"), Some(11));
+    fn little_by_little() {
+        let mut signs = Signs::default();
+        let micros = |micros| Some(Duration::from_micros(micros));
+        let seen = [micros(5), micros(700), micros(1004), micros(1005), micros(1005), None, micros(1005)];
+        let worked = seen.map(|used| signs.note(used));
+        assert_eq!(worked, [true, false, false, true, false, true, true]);
     }
 
     #[test]
     fn our_own() {
-        let before = signs(Pid::this()).unwrap();
-        let again = std::fs::read_to_string("/proc/self/status").unwrap();
-        assert!(!again.is_empty());
-        assert_ne!(signs(Pid::this()), Some(before));
+        let mut signs = Signs::default();
+        assert!(signs.work_of(Pid::this()));
+        let mut sum = 0_u64;
+        while !signs.work_of(Pid::this()) {
+            sum = (0..10_000).fold(sum, u64::wrapping_add);
+        }
+        assert!(used(Pid::this()).is_some(), "{sum}");
     }
 }
