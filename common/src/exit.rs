@@ -27,8 +27,6 @@ pub enum Exit {
     NoPermission,
     /// The config file is wrong (`EX_CONFIG`, 78).
     Config,
-    /// Roles only (79): the process is to be started anew, since what it may reach was replaced.
-    Outdated,
 }
 
 impl Exit {
@@ -45,13 +43,12 @@ impl Exit {
             Exit::AlreadyRunning => 75,
             Exit::NoPermission => 77,
             Exit::Config => 78,
-            Exit::Outdated => 79,
         }
     }
 }
 
 impl Exit {
-    /// Every way in which the program ends; what only roles say is left out.
+    /// Every way to end.
     pub const ALL: [Exit; 10] = [
         Exit::Ok,
         Exit::Usage,

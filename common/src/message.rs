@@ -98,6 +98,11 @@ pub enum WatcherReport {
         /// Directories that need one, as far as known.
         needed: u64,
     },
+    /// Something else stands where a root was, and is out of reach ([`Confined::outdated`]): only a
+    /// new watcher can go on. Nothing follows.
+    ///
+    /// [`Confined::outdated`]: crate::confine::Confined::outdated
+    Outdated,
     /// A sign of life; when busy the next follows within [`BUSY_BEAT_SECS`].
     Beat {
         /// Whether a scan is under way.
@@ -226,6 +231,9 @@ pub enum SyncerReport {
         /// Nothing has moved since the last one: the remote does not answer, or is stuck.
         stalled: bool,
     },
+    /// As [`WatcherReport::Outdated`], for the root, rsync or a secret. The last order was not
+    /// carried out.
+    Outdated,
     /// The job that was ordered with this ticket is over.
     Done {
         /// The ticket of the order.
@@ -345,6 +353,8 @@ pub enum RemoteOutcome {
 pub enum PluginReport {
     /// Confined; nothing untrusted has been read yet.
     Ready,
+    /// As [`WatcherReport::Outdated`], for what a plugin reads. The last order was not carried out.
+    Outdated,
     /// A sign of life while it waits.
     Beat,
     /// The delivery that was ordered with this ticket is over.

@@ -32,7 +32,6 @@ mod secrets;
 mod socket;
 mod trust;
 
-use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
@@ -70,8 +69,6 @@ enum Failure {
     Plugin(#[from] BadPlugin),
     #[error("report: {0}")]
     Report(#[from] SendError),
-    #[error("something else stands there now, a new plugin takes over path={}", Shown(.0))]
-    Outdated(OsString),
 }
 
 /// The plugin, from its first instruction to its end. `channel` names the rendezvous. What a CDN
@@ -80,10 +77,6 @@ pub fn run(channel: &str) -> Exit {
     match serve(channel) {
         // The supervisor is gone or has let go of us.
         Ok(()) | Err(Failure::Report(SendError::Closed) | Failure::Order(IpcError::Disconnected)) => Exit::Ok,
-        Err(failure @ Failure::Outdated(_)) => {
-            log::info!("{failure}");
-            Exit::Outdated
-        }
         Err(failure) => {
             log::error!("{failure}");
             exit_of(&failure)
@@ -114,7 +107,9 @@ fn obey(
         match orders.try_recv_timeout(pause) {
             Ok(PluginOrder::Deliver { ticket, events }) => {
                 if let Some(path) = confined.outdated() {
-                    return Err(Failure::Outdated(path.as_os_str().to_owned()));
+                    let path = Shown(path.as_os_str());
+                    log::info!("something else stands there now, a new plugin takes over path={path}");
+                    return Ok(uplink.send(&PluginReport::Outdated)?);
                 }
                 let Told { verdicts, note } = plugin.tell(&events)?;
                 uplink.send(&PluginReport::Done { ticket, verdicts, note })?;
@@ -130,7 +125,6 @@ fn exit_of(failure: &Failure) -> Exit {
     match failure {
         Failure::Confine(_) => Exit::NoPermission,
         Failure::Channel(_) => Exit::OsError,
-        Failure::Outdated(_) => Exit::Outdated,
         Failure::Plugin(BadPlugin::Certificates { .. }) => Exit::NoInput,
         Failure::Plugin(BadPlugin::Expression(_))
         | Failure::Order(_)
@@ -148,6 +142,7 @@ mod tests {
     use common::message::{PluginEvent, PluginSlice, Verdict};
     use common::wire::{FrameReader, Received, report_socket};
     use ipc_channel::ipc;
+    use std::ffi::OsString;
     use std::net::TcpListener;
 
     /// Tells a port where nobody listens.

@@ -49,6 +49,17 @@ pub struct Met {
     pub orders: Option<Orders>,
 }
 
+/// Whether a child's reports count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// They do.
+    Heard,
+    /// Killed, for what it said or because it hung up; nothing more of it is read.
+    Condemned,
+    /// Killed as it wished: only a new one can go on.
+    Outdated,
+}
+
 /// A child process.
 pub struct Child {
     /// What it is.
@@ -59,8 +70,8 @@ pub struct Child {
     pub confinement: Confinement,
     /// Whether its confinement was checked.
     pub ready: bool,
-    /// Killed for what it said; nothing more of it is read.
-    pub condemned: bool,
+    /// Whether its reports count.
+    pub standing: Standing,
     /// Reports that end in the log, since the last refill.
     pub loud: u32,
     /// The ticket of the order that it works on.
@@ -122,7 +133,7 @@ impl Child {
             pid,
             confinement,
             ready: false,
-            condemned: false,
+            standing: Standing::Heard,
             loud: 0,
             ticket: None,
             events: 0,
@@ -146,7 +157,7 @@ impl Child {
 
     /// The socket for reports, while they count.
     pub fn heard(&self) -> Option<BorrowedFd<'_>> {
-        (!self.condemned).then(|| self.reports())
+        (self.standing == Standing::Heard).then(|| self.reports())
     }
 
     /// The pipe of log lines, until it is closed.

@@ -2,6 +2,7 @@
 //! and performs what the core decides. One thread, one poll.
 
 mod actions;
+mod burial;
 mod host;
 mod reports;
 
@@ -13,7 +14,6 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use common::event::{RootId, TreeId};
-use common::exit::Exit;
 use common::message::{PluginReport, SyncerReport, WatcherReport};
 use common::wire::{FrameReader, Received};
 use log::{error, warn};
@@ -21,15 +21,12 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use crate::cgroup::Rest;
-use crate::child::{Child, Met};
+use crate::child::{Child, Met, Standing};
 use crate::core::dispatch::Dispatcher;
 use crate::core::{Input, RemoteId, Role};
 use crate::fail_log::{FailLog, MAX_RECORDS, Wrote};
-use crate::orphans;
 use crate::plan::Plan;
 use crate::privileges::Grounds;
 use crate::runtime::Runtime;
@@ -224,40 +221,6 @@ impl EventLoop {
         }
     }
 
-    fn reap(&mut self) {
-        let flags = WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED;
-        loop {
-            match waitpid(None, Some(flags)) {
-                Ok(WaitStatus::Exited(pid, code)) => {
-                    self.buried(pid, Some(code), format!("exit status {code}"));
-                }
-                Ok(WaitStatus::Signaled(pid, signal, _)) => {
-                    self.buried(pid, None, format!("signal {}", signal.as_str()));
-                }
-                Ok(WaitStatus::Stopped(pid, _)) => {
-                    if let Some(child) = self.children.get(&pid.as_raw()) {
-                        warn!("child was stopped role={}; killing it", self.plan.name(child.role));
-                    }
-                    send_kill(pid.as_raw());
-                }
-                Ok(WaitStatus::StillAlive) | Err(_) => return,
-                Ok(_) => {}
-            }
-        }
-    }
-
-    fn buried(&mut self, pid: Pid, status: Option<i32>, how: String) {
-        let Some(child) = self.children.remove(&pid.as_raw()) else { return };
-        let (role, ready) = (child.role, child.ready);
-        let rest = if self.plan.is_command(role) { Rest::LivesOn } else { Rest::Ends };
-        let hit = self.host.end(self.start.elapsed(), child.bury(), rest);
-        // An rsync that outlived its syncer must not write beside the next one.
-        orphans::end(|pid| self.children.contains_key(&pid), &self.spared);
-        self.uids.release(role);
-        let outdated = ready && status == Some(i32::from(Exit::Outdated.code()));
-        self.tell(if outdated { Input::Outdated(role) } else { Input::Exited(role, how + hit) });
-    }
-
     fn take_reports(&mut self, pids: &[i32]) {
         for &pid in pids {
             if let Some(child) = self.children.get_mut(&pid) {
@@ -276,7 +239,9 @@ impl EventLoop {
 
     /// Takes one frame of a child; false when there is no more for now.
     fn take_report(&mut self, pid: i32) -> bool {
-        let Some(child) = self.children.get(&pid).filter(|child| !child.condemned) else { return false };
+        let Some(child) = self.children.get(&pid).filter(|child| child.standing == Standing::Heard) else {
+            return false;
+        };
         let role = child.role;
         let taken = match role {
             Role::Watcher => match self.frames.receive::<WatcherReport>(child.reports()) {
@@ -300,7 +265,7 @@ impl EventLoop {
         };
         if let Err(what) = taken {
             error!("violation role={} what=\"{what}\"; killing it", self.plan.name(role));
-            self.condemn(pid);
+            self.dismiss(pid, Standing::Condemned);
             return false;
         }
         true
@@ -308,13 +273,13 @@ impl EventLoop {
 
     /// A child that cannot report any more is of no use; most are on their way out anyway.
     fn hung_up(&mut self, pid: i32) -> bool {
-        self.condemn(pid);
+        self.dismiss(pid, Standing::Condemned);
         false
     }
 
-    fn condemn(&mut self, pid: i32) {
+    fn dismiss(&mut self, pid: i32, standing: Standing) {
         if let Some(child) = self.children.get_mut(&pid) {
-            child.condemned = true;
+            child.standing = standing;
         }
         send_kill(pid);
     }
@@ -364,27 +329,6 @@ impl EventLoop {
             let took = self.start.elapsed().saturating_sub(now);
             fail_log.rest(now.saturating_add(took.saturating_mul(RECORD_SHARE)));
         }
-    }
-
-    fn end_children(&mut self) {
-        self.children.keys().copied().for_each(send_kill);
-        let deadline = self.now().saturating_add(Duration::from_secs(5));
-        while !self.children.is_empty() && self.now() < deadline {
-            match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, _, _)) => {
-                    if let Some(child) = self.children.remove(&pid.as_raw()) {
-                        child.bury();
-                    }
-                }
-                Ok(_) => {
-                    let mut fds = [PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
-                    let _ = poll(&mut fds, PollTimeout::from(50_u8));
-                    while let Ok(Some(_)) = self.signals.read_signal() {}
-                }
-                Err(_) => break,
-            }
-        }
-        orphans::end(|_| false, &self.spared);
     }
 }
 

@@ -16,10 +16,14 @@ pub struct Grounds {
 }
 
 impl Grounds {
-    /// As found and as configured. Who can give roles uids of their own has no excuse for less
-    /// than the whole sandbox.
+    /// As found and as configured. Whose roles read what only root may has no excuse for less than
+    /// the whole sandbox.
     pub fn new(footing: Footing, config: &Config) -> Grounds {
-        let usual = if footing.gives_uids { Demand::Required } else { Demand::BestEffort };
+        let usual = if footing.gives_uids || footing.reads_all || footing.root {
+            Demand::Required
+        } else {
+            Demand::BestEffort
+        };
         Grounds { footing, demand: config.privileges.sandbox.unwrap_or(usual) }
     }
 }

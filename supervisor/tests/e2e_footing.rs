@@ -271,10 +271,32 @@ fn a_user_who_reads_everything() {
     let pid = start(&mut mirror, &mut command);
     check(pid, ONLY_READ);
     mirror.wait_logged("single uid with CAP_DAC_READ_SEARCH: roles share the uid");
-    mirror.wait_logged(" capabilities=1 sandbox=best-effort ");
+    mirror.wait_logged(" capabilities=1 sandbox=required ");
     mirror.wait_equal(SOON);
     for role in processes::roles(pid, "") {
         assert_eq!((uid(role), field(role, "CapEff").as_str()), (NOBODY, ONLY_READ));
+    }
+}
+
+/// As in a container that takes `CAP_SETUID` away: nothing of root's power but reading is kept.
+#[test]
+fn root_that_cannot_become_anybody() {
+    if not_root() {
+        return;
+    }
+    let mut mirror = Mirror::new(Setup::exact());
+    let output = File::create(mirror.dir.join("log")).unwrap();
+    let mut command = Command::new("setpriv");
+    command.arg("--bounding-set=-setuid").arg(&mirror.setup.program);
+    command.args(mirror.setup.arguments(&mirror.config)).current_dir(mirror.dir.join("cwd"));
+    command.stdin(Stdio::null()).stdout(output.try_clone().unwrap()).stderr(output);
+    let pid = start(&mut mirror, &mut command);
+    check(pid, ONLY_READ);
+    mirror.wait_logged("root without CAP_SETUID");
+    write(mirror.source("file"), "mirrored");
+    mirror.wait_equal(SOON);
+    for role in processes::roles(pid, "") {
+        assert_eq!((uid(role), field(role, "CapEff").as_str()), (0, ONLY_READ));
     }
 }
 

@@ -321,6 +321,11 @@ impl Transfers<'_> {
         if let Ended::Failed(error) = &ended {
             tail = format!("cannot run rsync: {error}");
         }
+        if ended.is_suspicious() {
+            log::error!(
+                "violation role=rsync what=\"a system call that only an intruder makes\"; the kernel ended it"
+            );
+        }
         let mut outcome = outcome(&ended, &tail);
         // "Some directory is missing", says rsync. If it is ours, we see that ourselves: no
         // remote is to make us believe that the root is gone.

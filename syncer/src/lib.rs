@@ -34,7 +34,6 @@ mod vital;
 mod walk;
 mod warm;
 
-use std::ffi::OsString;
 use std::time::{Duration, Instant};
 
 use common::exit::Exit;
@@ -68,8 +67,6 @@ enum Failure {
     Filter(#[from] BadExpression),
     #[error("report: {0}")]
     Report(#[from] SendError),
-    #[error("something else stands there now, a new syncer takes over path={}", Shown(.0))]
-    Outdated(OsString),
 }
 
 /// The syncer, from its first instruction to its end. `channel` names the rendezvous.
@@ -77,10 +74,6 @@ pub fn run(channel: &str) -> Exit {
     match serve(channel) {
         // The supervisor is gone or has let go of us.
         Ok(()) | Err(Failure::Report(SendError::Closed) | Failure::Order(IpcError::Disconnected)) => Exit::Ok,
-        Err(failure @ Failure::Outdated(_)) => {
-            log::info!("{failure}");
-            Exit::Outdated
-        }
         Err(failure) => {
             log::error!("{failure}");
             exit_of(&failure)
@@ -107,7 +100,9 @@ fn obey(orders: &IpcReceiver<SyncerOrder>, uplink: &Uplink, mut worker: Worker) 
         match orders.try_recv_timeout(wake_at.saturating_duration_since(Instant::now())) {
             Ok(SyncerOrder::Sync { ticket, job }) => {
                 if let Some(path) = worker.outdated() {
-                    return Err(Failure::Outdated(path.as_os_str().to_owned()));
+                    let path = Shown(path.as_os_str());
+                    log::info!("something else stands there now, a new syncer takes over path={path}");
+                    return Ok(uplink.send(&SyncerReport::Outdated)?);
                 }
                 // A beat that finds no room is not missed: unread reports are beats too. And
                 // when the supervisor is gone, so are we.
@@ -138,7 +133,6 @@ fn exit_of(failure: &Failure) -> Exit {
     match failure {
         Failure::Confine(_) => Exit::NoPermission,
         Failure::Channel(_) => Exit::OsError,
-        Failure::Outdated(_) => Exit::Outdated,
         Failure::Order(_) | Failure::OutOfTurn | Failure::Filter(_) | Failure::Report(_) => Exit::Software,
     }
 }

@@ -32,6 +32,11 @@ impl Ended {
             Ended::Failed(_) => 0,
         }
     }
+
+    /// The kernel ended it for a call that the sandbox forbids.
+    pub(crate) fn is_suspicious(&self) -> bool {
+        matches!(self, Ended::Signalled(SIGSYS))
+    }
 }
 
 /// What it means, judged by the end of what rsync said.
@@ -51,6 +56,7 @@ pub(crate) fn outcome(ended: &Ended, said: &str) -> Outcome {
 }
 
 const KILLED: i32 = 9;
+const SIGSYS: i32 = 31;
 /// SIGXCPU and SIGXFSZ: too much CPU time, too large a file.
 const LIMITS: [i32; 2] = [24, 25];
 

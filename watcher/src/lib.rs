@@ -82,13 +82,8 @@ pub fn run(channel: &str) -> Exit {
         }
     };
     loop {
-        match watcher.turn(Duration::MAX) {
-            Ok(()) => {}
-            Err(End::Gone) => return Exit::Ok,
-            Err(end @ End::Outdated(_)) => {
-                log::info!("{end}");
-                return Exit::Outdated;
-            }
+        if let Err(End::Gone | End::Outdated) = watcher.turn(Duration::MAX) {
+            return Exit::Ok;
         }
     }
 }

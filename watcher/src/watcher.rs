@@ -1,6 +1,5 @@
 //! The watcher's loop: events first, then what is to be sent, then a little of the walking.
 
-use std::ffi::OsString;
 use std::io;
 use std::os::fd::AsFd;
 use std::rc::Rc;
@@ -31,8 +30,8 @@ pub(crate) enum End {
     #[error("the supervisor is gone")]
     Gone,
     /// A root came that this process may not look into: another one may.
-    #[error("another directory stands there now, a new watcher takes over path={}", Shown(.0))]
-    Outdated(OsString),
+    #[error("a new watcher takes over")]
+    Outdated,
 }
 
 /// All trees, and the way to the supervisor.
@@ -104,9 +103,16 @@ impl Watcher {
     /// While a root is lost, what comes in its place may be out of reach.
     fn check_domain(&self) -> Result<(), End> {
         let lost = self.roots.iter().any(|root| root.live().is_none());
-        match lost.then(|| self.confined.outdated()).flatten() {
-            Some(path) => Err(End::Outdated(path.as_os_str().to_owned())),
-            None => Ok(()),
+        let Some(path) = lost.then(|| self.confined.outdated()).flatten() else { return Ok(()) };
+        match self.uplink.try_send(&WatcherReport::Outdated) {
+            // Full: the next turn tries it again.
+            Err(SendError::Full | SendError::TooLong) => Ok(()),
+            Err(SendError::Closed) => Err(End::Gone),
+            Ok(()) => {
+                let path = Shown(path.as_os_str());
+                log::info!("another directory stands there now, a new watcher takes over path={path}");
+                Err(End::Outdated)
+            }
         }
     }
 

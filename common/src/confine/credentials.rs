@@ -24,7 +24,7 @@ const FINAL: u32 = FOR_ROLES | NO_AMBIENT_RAISE | AMBIENT_LOCK;
 pub(super) fn take_on(identity: Option<Identity>, read_all: bool) -> Result<(), ConfineError> {
     let keep = kept(read_all);
     if identity.is_none() {
-        return at("7 capabilities", shrink(&keep));
+        return give_up_all_but(&keep);
     }
     become_other(identity, None, &keep)?;
     at("7 securebits", raw::set_securebits(FINAL))?;
@@ -67,12 +67,19 @@ pub(super) fn kept(read_all: bool) -> CapsHashSet {
     read_all.then_some(Capability::CAP_DAC_READ_SEARCH).into_iter().collect()
 }
 
+/// For a process that stays who it is: root without the right to become somebody else, or a user
+/// with more capabilities than it needs.
+pub(super) fn give_up_all_but(keep: &CapsHashSet) -> Result<(), ConfineError> {
+    at("7 capabilities", shrink(keep))
+}
+
 /// Gives up every capability but those. Needs no privilege.
 fn shrink(keep: &CapsHashSet) -> Result<(), caps::errors::CapsError> {
+    // Ambient is what is permitted and inheritable: by then it has to be both.
+    caps::set(None, CapSet::Inheritable, keep)?;
     caps::set(None, CapSet::Ambient, keep)?;
     caps::set(None, CapSet::Effective, keep)?;
-    caps::set(None, CapSet::Permitted, keep)?;
-    caps::set(None, CapSet::Inheritable, keep)
+    caps::set(None, CapSet::Permitted, keep)
 }
 
 fn drop_bounding_set(keep: &CapsHashSet) -> Result<(), caps::errors::CapsError> {

@@ -14,7 +14,7 @@ const IDLE: i32 = 3;
 pub(super) fn set(confinement: &Confinement) -> Result<(), ConfineError> {
     let limits = &confinement.limits;
     let step = "3 limits";
-    at(step, setrlimit(Resource::RLIMIT_CORE, 0, 0))?;
+    no_core()?;
     if let Some(bytes) = limits.file_bytes {
         at(step, setrlimit(Resource::RLIMIT_FSIZE, bytes, bytes))?;
     }
@@ -33,6 +33,12 @@ pub(super) fn set(confinement: &Confinement) -> Result<(), ConfineError> {
         at(step, raw::set_io_priority(io_value(io)))?;
     }
     Ok(())
+}
+
+/// No core dump. One byte, since with none the kernel still writes to a crash handler behind a pipe
+/// (core(5)): rsync and ssh hold passwords and keys.
+pub(super) fn no_core() -> Result<(), ConfineError> {
+    at("3 limits", lower(Resource::RLIMIT_CORE, 1))
 }
 
 /// The limit, or what is left of it: nobody raises what was set from outside.

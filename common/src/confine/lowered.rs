@@ -4,11 +4,10 @@ use std::ffi::OsString;
 
 use caps::{CapSet, Capability, CapsHashSet};
 use nix::sys::prctl;
-use nix::sys::resource::{Resource, setrlimit};
 use nix::unistd::{Gid, Uid, geteuid, setfsgid, setfsuid};
 
 use super::spec::{Demand, Identity, Syscalls};
-use super::{ConfineError, Kernel, at, credentials, files, syscalls};
+use super::{ConfineError, Kernel, at, credentials, files, limits, syscalls};
 
 /// On what footing the supervisor was started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,10 +75,12 @@ pub struct Lowering<'a> {
 pub fn lower(lowering: &Lowering<'_>) -> Result<(), ConfineError> {
     let keep = lowering.footing.kept();
     // Its memory holds the config, and passwords with it.
-    at("3 limits", setrlimit(Resource::RLIMIT_CORE, 0, 0))?;
+    limits::no_core()?;
     if lowering.footing.gives_uids {
         let group = lowering.sees_processes.map(Gid::from_raw);
         credentials::lower(lowering.identity, group, &keep)?;
+    } else {
+        credentials::give_up_all_but(&keep)?;
     }
     at("8 no_new_privs", prctl::set_no_new_privs())?;
     let kernel = Kernel::probe();

@@ -79,7 +79,8 @@ pub enum Input {
     Stalled(Role),
     /// A child is no more.
     Exited(Role, String),
-    /// A child ended itself: what it may reach was replaced, and only a new one may reach that.
+    /// A child is no more, as it said: what it may reach was replaced, and only a new one may
+    /// reach that.
     Outdated(Role),
     /// A syncer's job is over.
     Done(Role, JobEnd),

@@ -7,6 +7,7 @@ use common::message::{MAX_TAIL, PluginReport, SyncerReport, WatcherReport};
 use log::{Level, log};
 
 use super::EventLoop;
+use crate::child::Standing;
 use crate::core::{Input, JobEnd, Pace, PluginId, Role};
 
 /// Most reports that end in the log, of one child in a second: the watcher's own bound of
@@ -26,6 +27,7 @@ impl EventLoop {
         };
         match report {
             WatcherReport::Ready => {}
+            WatcherReport::Outdated => self.dismiss(pid, Standing::Outdated),
             WatcherReport::Watching { tree, root, directories } => {
                 self.tell(Input::Watching(known(tree)?, root, directories));
                 self.announce(tree, root);
@@ -55,7 +57,10 @@ impl EventLoop {
     /// Reports that end in the log are few from an honest watcher.
     fn count_loud(&mut self, pid: i32, report: &WatcherReport) -> Result<(), String> {
         match report {
-            WatcherReport::Ready | WatcherReport::Changes(..) | WatcherReport::Beat { .. } => Ok(()),
+            WatcherReport::Ready
+            | WatcherReport::Outdated
+            | WatcherReport::Changes(..)
+            | WatcherReport::Beat { .. } => Ok(()),
             WatcherReport::Watching { .. }
             | WatcherReport::Rescan { .. }
             | WatcherReport::RootLost { .. }
@@ -70,6 +75,10 @@ impl EventLoop {
     pub(super) fn syncer_says(&mut self, pid: i32, role: Role, report: SyncerReport) -> Result<(), String> {
         match report {
             SyncerReport::Ready => return self.ready(pid, role),
+            SyncerReport::Outdated => {
+                self.expect_ready(pid)?;
+                self.dismiss(pid, Standing::Outdated);
+            }
             SyncerReport::Beat { stalled } => {
                 self.expect_ready(pid)?;
                 let working = self.children.get(&pid).is_some_and(|child| child.ticket.is_some());
@@ -97,6 +106,10 @@ impl EventLoop {
         let role = Role::Plugin(id);
         match report {
             PluginReport::Ready => return self.ready(pid, role),
+            PluginReport::Outdated => {
+                self.expect_ready(pid)?;
+                self.dismiss(pid, Standing::Outdated);
+            }
             PluginReport::Beat => {
                 self.expect_ready(pid)?;
                 let working = self.children.get(&pid).is_some_and(|child| child.ticket.is_some());

@@ -1,0 +1,86 @@
+//! How children end: what the kernel says of it, what they said last, what they leave behind.
+
+use std::time::Duration;
+
+use log::{error, warn};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+use std::os::fd::AsFd;
+
+use super::{EventLoop, send_kill};
+use crate::cgroup::Rest;
+use crate::child::Standing;
+use crate::core::Input;
+use crate::orphans;
+
+/// Most frames taken from one that is dead: more than its socket holds.
+const LAST_FRAMES: usize = 1024;
+
+impl EventLoop {
+    pub(super) fn reap(&mut self) {
+        let flags = WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED;
+        loop {
+            match waitpid(None, Some(flags)) {
+                Ok(WaitStatus::Exited(pid, code)) => self.buried(pid, format!("exit status {code}")),
+                Ok(WaitStatus::Signaled(pid, signal, _)) => {
+                    self.suspect(pid, signal);
+                    self.buried(pid, format!("signal {}", signal.as_str()));
+                }
+                Ok(WaitStatus::Stopped(pid, _)) => {
+                    if let Some(child) = self.children.get(&pid.as_raw()) {
+                        warn!("child was stopped role={}; killing it", self.plan.name(child.role));
+                    }
+                    send_kill(pid.as_raw());
+                }
+                Ok(WaitStatus::StillAlive) | Err(_) => return,
+                Ok(_) => {}
+            }
+        }
+    }
+
+    /// The kernel ends with this signal what makes a call that no honest role makes.
+    fn suspect(&self, pid: Pid, signal: Signal) {
+        if let (Signal::SIGSYS, Some(child)) = (signal, self.children.get(&pid.as_raw())) {
+            let role = self.plan.name(child.role);
+            error!(
+                "violation role={role} what=\"a system call that only an intruder makes\"; the kernel ended it"
+            );
+        }
+    }
+
+    fn buried(&mut self, pid: Pid, how: String) {
+        // Its last words may have come after we last listened.
+        let _ = (0..LAST_FRAMES).find(|_| !self.take_report(pid.as_raw()));
+        let Some(child) = self.children.remove(&pid.as_raw()) else { return };
+        let (role, outdated) = (child.role, child.standing == Standing::Outdated);
+        let rest = if self.plan.is_command(role) { Rest::LivesOn } else { Rest::Ends };
+        let hit = self.host.end(self.start.elapsed(), child.bury(), rest);
+        // An rsync that outlived its syncer must not write beside the next one.
+        orphans::end(|pid| self.children.contains_key(&pid), &self.spared);
+        self.uids.release(role);
+        self.tell(if outdated { Input::Outdated(role) } else { Input::Exited(role, how + hit) });
+    }
+
+    pub(super) fn end_children(&mut self) {
+        self.children.keys().copied().for_each(send_kill);
+        let deadline = self.now().saturating_add(Duration::from_secs(5));
+        while !self.children.is_empty() && self.now() < deadline {
+            match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, _, _)) => {
+                    if let Some(child) = self.children.remove(&pid.as_raw()) {
+                        child.bury();
+                    }
+                }
+                Ok(_) => {
+                    let mut fds = [PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+                    let _ = poll(&mut fds, PollTimeout::from(50_u8));
+                    while let Ok(Some(_)) = self.signals.read_signal() {}
+                }
+                Err(_) => break,
+            }
+        }
+        orphans::end(|_| false, &self.spared);
+    }
+}
