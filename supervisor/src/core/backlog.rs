@@ -150,7 +150,7 @@ impl Backlog {
         let mut taken = Vec::new();
         let mut room = bytes;
         while let Some((&(ready, sequence), path)) = self.queue.first_key_value() {
-            let cost = path.as_bytes().len().saturating_add(PATH_OVERHEAD);
+            let cost = cost(path);
             if ready > now || (cost > room && !taken.is_empty()) {
                 break;
             }
@@ -286,6 +286,16 @@ impl Backlog {
         }
         None
     }
+}
+
+/// What a path costs in an order, in bytes.
+fn cost(path: &RelPath) -> usize {
+    path.as_bytes().len().saturating_add(PATH_OVERHEAD)
+}
+
+/// What they cost in an order, in bytes.
+pub(super) fn cost_of(taken: &[Taken]) -> usize {
+    taken.iter().map(|(path, _)| cost(path)).fold(0, usize::saturating_add)
 }
 
 /// The range of bytes in which everything strictly below `path` sorts: `path/` to `path0`,

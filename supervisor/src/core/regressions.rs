@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use common::event::{Change, Dirt, RECEIVED, RootId, TreeId};
-use common::message::{LossCause, Outcome, Verdict};
+use common::message::{Job, LossCause, Outcome, Verdict, Work};
 use common::path::RelPath;
 
 use super::backlog::{Backlog, ECHO, Traffic};
@@ -89,6 +89,25 @@ fn the_fail_log_keeps_records_of_what_is_done() {
     it.done(5010, BATCH, Outcome::Done);
     assert!(it.core.remotes()[0].failed(9).paths.is_empty());
     assert_ne!(it.core.failures(), recorded);
+}
+
+/// It was half of what a batch may be at most: a small one had to fail ten times.
+#[test]
+fn a_small_batch_is_not_split() {
+    let mut it = Fixture::new(1);
+    let changes = (0..16).map(|n| change(&format!("file{n:02}"), Dirt::Touched)).collect();
+    it.on(10, Input::Changes(TreeId(0), changes));
+    let mut sizes = vec![];
+    for n in 1..4 {
+        let sent = std::mem::take(&mut it.out).into_iter().find_map(|action| match action {
+            Action::Send(BATCH, Job { work: Work::Batch(paths), .. }) => Some(paths.len()),
+            _ => None,
+        });
+        sizes.extend(sent);
+        it.done(n * 60_000, BATCH, Outcome::Limit);
+        it.on(n * 60_000 + 59_000, Input::Tick);
+    }
+    assert_eq!(sizes, [16, 8, 4]);
 }
 
 #[test]

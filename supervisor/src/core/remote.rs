@@ -65,7 +65,7 @@ pub struct Remote {
     /// Signs of life in a row without a byte moved.
     stalls: u8,
     not_before: Duration,
-    /// Most bytes of paths in the next batch: halved when a batch killed its syncer.
+    /// Most bytes of paths in the next batch: half of one that failed as a whole.
     batch_bytes: usize,
     /// When each lane was last at work, to retire what idles.
     pub last_work: [Duration; 2],

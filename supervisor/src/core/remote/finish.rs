@@ -5,7 +5,7 @@ use std::time::Duration;
 use common::message::Outcome;
 
 use super::{Remote, Turn, may_delete, only_deletes};
-use crate::core::backlog::Taken;
+use crate::core::backlog::{Taken, cost_of};
 use crate::core::retry::{Jitter, delay, doubled};
 use crate::core::{JobEnd, Lane};
 use common::message::MAX_JOB_BYTES;
@@ -51,8 +51,8 @@ impl Remote {
         match lane {
             Lane::Batch => {
                 if let Some(taken) = self.in_flight.take() {
+                    self.halve(&taken);
                     self.put_back(now, taken, None);
-                    self.batch_bytes = (self.batch_bytes / 2).max(1);
                 }
             }
             Lane::Full => {
@@ -79,7 +79,7 @@ impl Remote {
             }
             // A smaller one may get through.
             Outcome::TimedOut | Outcome::Broken | Outcome::Limit => {
-                self.batch_bytes = (self.batch_bytes / 2).max(1);
+                self.halve(&taken);
                 self.put_back(now, taken, None);
                 Turn::None
             }
@@ -93,6 +93,11 @@ impl Remote {
                 Turn::None
             }
         }
+    }
+
+    /// The next batch is half of the one that failed.
+    fn halve(&mut self, failed: &[Taken]) {
+        self.batch_bytes = (cost_of(failed).min(self.batch_bytes) / 2).max(1);
     }
 
     fn finish_full(&mut self, now: Duration, outcome: Outcome, jitter: &mut Jitter) -> Turn {
