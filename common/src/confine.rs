@@ -12,6 +12,7 @@
 //! | `limits` | step 3 |
 //! | `credentials` | steps 5 to 7: who a process is, and its capabilities |
 //! | `files` | step 9: Landlock |
+//! | `roots` | the way to a watched directory |
 //! | `syscalls` | step 11: seccomp, and its lists |
 //! | `confined` | what a confined process needs to start programs below itself |
 //! | `attempts` | what an intruder would try, for the proof that it fails |
@@ -26,6 +27,7 @@ mod kernel;
 mod limits;
 mod lowered;
 mod raw;
+mod roots;
 mod spec;
 mod syscalls;
 

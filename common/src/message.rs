@@ -53,6 +53,8 @@ pub struct WatchTree {
     pub id: TreeId,
     /// Absolute path of the root.
     pub root: OsString,
+    /// The directory that an earlier watcher found there first, if there was one.
+    pub original: Option<RootId>,
 }
 
 /// From the watcher.
@@ -126,8 +128,10 @@ pub enum LossCause {
 /// How a root was lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RootLoss {
-    /// It does not exist, or cannot be opened.
+    /// It does not exist.
     Missing,
+    /// It may not be read.
+    Unreadable,
     /// Another directory stands in its place, or it was renamed.
     Replaced,
     /// Its filesystem was unmounted.

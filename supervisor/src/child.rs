@@ -56,6 +56,8 @@ pub enum Standing {
     Heard,
     /// Killed, for what it said or because it hung up; nothing more of it is read.
     Condemned,
+    /// It closed its socket, and is about to end.
+    Silent,
     /// Killed as it wished: only a new one can go on.
     Outdated,
 }

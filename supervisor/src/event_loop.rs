@@ -25,7 +25,7 @@ use nix::unistd::Pid;
 
 use crate::child::{Child, Met, Standing};
 use crate::core::dispatch::Dispatcher;
-use crate::core::{Input, RemoteId, Role};
+use crate::core::{Input, Pace, RemoteId, Role};
 use crate::fail_log::{FailLog, MAX_RECORDS, Wrote};
 use crate::plan::Plan;
 use crate::privileges::Grounds;
@@ -37,6 +37,8 @@ pub use host::Host;
 
 /// Frames taken from one child before the others have their turn.
 const FRAMES_A_TURN: usize = 32;
+/// How long a child may live that has closed its socket for reports.
+const LAST_BREATH: Duration = Duration::from_secs(1);
 /// Of the time, one part in so many goes into the fail log at most.
 const RECORD_SHARE: u32 = 20;
 /// How often children get room to log again.
@@ -60,7 +62,12 @@ pub struct EventLoop {
     /// When the core was last told of the time. What was not due then is still to come, however
     /// long the rest of the round took.
     ticked: Duration,
-    announced: BTreeMap<TreeId, RootId>,
+    /// Trees that were watched once.
+    announced: BTreeSet<TreeId>,
+    /// Trees of which it is known whether they can be watched.
+    settled: BTreeSet<TreeId>,
+    /// The first root of each tree.
+    originals: BTreeMap<TreeId, RootId>,
     full_sync: bool,
     /// Told once everything watches.
     on_ready: Option<Box<dyn FnOnce()>>,
@@ -109,7 +116,9 @@ impl EventLoop {
             tickets: (RandomState::new(), 0),
             refill_at: None,
             ticked: Duration::ZERO,
-            announced: BTreeMap::new(),
+            announced: BTreeSet::new(),
+            settled: BTreeSet::new(),
+            originals: BTreeMap::new(),
             full_sync,
             on_ready: None,
             spared: BTreeSet::new(),
@@ -271,9 +280,13 @@ impl EventLoop {
         true
     }
 
-    /// A child that cannot report any more is of no use; most are on their way out anyway.
+    /// A child that cannot report any more is of no use; most are on their way out anyway, and
+    /// have yet to log why.
     fn hung_up(&mut self, pid: i32) -> bool {
-        self.dismiss(pid, Standing::Condemned);
+        let Some(child) = self.children.get_mut(&pid) else { return false };
+        child.standing = Standing::Silent;
+        let role = child.role;
+        self.tell(Input::Alive(role, Pace::Until(LAST_BREATH)));
         false
     }
 
@@ -286,7 +299,8 @@ impl EventLoop {
 
     /// The lines that scripts wait for, once a tree is watched for the first time.
     fn announce(&mut self, tree: TreeId, root: RootId) {
-        if self.announced.insert(tree, root).is_some() {
+        self.originals.entry(tree).or_insert(root);
+        if !self.announced.insert(tree) {
             return;
         }
         say("run the sersync: ");
@@ -296,12 +310,16 @@ impl EventLoop {
         {
             ready();
         }
-        if self.announced.len() == self.plan.trees() {
-            self.host.ready(&format!(
-                "mirroring trees={} remotes={}",
-                self.plan.trees(),
-                self.core.remotes().len()
-            ));
+        self.settle(tree);
+    }
+
+    /// A tree is watched, or is not there to be: systemd does not wait for the second kind, or
+    /// one bad disk would stop the mirror of all.
+    pub(super) fn settle(&mut self, tree: TreeId) {
+        let trees = self.plan.trees();
+        if self.settled.insert(tree) && self.settled.len() == trees {
+            let (watched, remotes) = (self.announced.len(), self.core.remotes().len());
+            self.host.ready(&format!("watching trees={watched}/{trees} remotes={remotes}"));
         }
     }
 

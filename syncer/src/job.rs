@@ -28,10 +28,12 @@ const MAX_LOGGED: u32 = 1000;
 const FEED_BYTES: usize = 32 << 10;
 /// Longest run of rsync.
 const MAX_RUN: Duration = Duration::from_hours(24);
-/// Added to rsync's own timeout, which normally comes first.
-const BELT: Duration = Duration::from_secs(30);
-/// Without any progress, when the user has switched rsync's timeout off.
-const NO_TIMEOUT: Duration = Duration::from_hours(1);
+/// Shortest time without progress after which a run is ended. rsync's own timeout comes first; this
+/// is for a remote that defeats it. Long enough for one that is only slow: at the end of a
+/// transfer there may be nothing but a sign of life each half timeout, of some 30 µs.
+const BELT: (Duration, Duration) = (Duration::from_mins(30), Duration::from_millis(1));
+/// The same when the user has switched rsync's timeout off. One that hangs wakes each minute.
+const NO_TIMEOUT: (Duration, Duration) = (Duration::from_hours(1), Duration::from_millis(10));
 
 /// How a job ended, as [`common::message::SyncerReport::Done`] tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -400,9 +402,9 @@ fn severity(outcome: Outcome) -> u8 {
 }
 
 fn limits(slice: &SyncSlice) -> Limits {
-    let no_progress = match argv::timeout(slice) {
+    let (no_progress, work) = match argv::timeout(slice) {
         0 => NO_TIMEOUT,
-        seconds => Duration::from_secs(seconds.into()).saturating_add(BELT),
+        seconds => (BELT.0.max(Duration::from_secs(seconds.into()).saturating_mul(10)), BELT.1),
     };
-    Limits { no_progress, total: MAX_RUN }
+    Limits { no_progress, work, total: MAX_RUN }
 }

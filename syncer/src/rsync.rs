@@ -34,6 +34,8 @@ pub(crate) enum Feed {
 pub(crate) struct Limits {
     /// Without any progress.
     pub(crate) no_progress: Duration,
+    /// CPU time that counts as progress.
+    pub(crate) work: Duration,
     /// Altogether.
     pub(crate) total: Duration,
 }
@@ -158,7 +160,11 @@ mod tests {
     use std::fs::File;
     use std::os::fd::AsFd;
 
-    const SHORT: Limits = Limits { no_progress: Duration::from_secs(1), total: Duration::from_mins(1) };
+    const SHORT: Limits = Limits {
+        no_progress: Duration::from_secs(1),
+        work: Duration::from_millis(1),
+        total: Duration::from_mins(1),
+    };
 
     struct Seen {
         ended: Ended,
@@ -242,7 +248,7 @@ mod tests {
 
     #[test]
     fn busy_but_too_long() {
-        let limits = Limits { no_progress: Duration::from_mins(1), total: Duration::from_secs(1) };
+        let limits = Limits { no_progress: Duration::from_mins(1), total: Duration::from_secs(1), ..SHORT };
         let seen = shell("while :; do :; done", limits, &mut nothing);
         assert!(matches!(seen.ended, Ended::TimedOut));
     }

@@ -118,7 +118,7 @@ impl<'a> Session<'a> {
 
     /// Whether anything was done since the last time that this was asked.
     fn pace(&mut self, now: Instant) -> Pace {
-        if self.signs.work_of(self.pid) {
+        if self.signs.work_of(self.pid, self.run.limits.work) {
             self.progress = now;
         }
         let moved = self.looked.is_none_or(|at| self.progress > at);

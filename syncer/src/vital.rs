@@ -6,9 +6,6 @@ use std::time::Duration;
 use nix::time::{clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;
 
-/// CPU time that counts as work: a process that only wakes to look at the time needs minutes for it.
-const WORK: Duration = Duration::from_millis(1);
-
 /// How much CPU time a process had used when it was last seen to do something.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Signs {
@@ -16,15 +13,15 @@ pub(crate) struct Signs {
 }
 
 impl Signs {
-    /// Whether `pid` has worked since this was last true. So it is too where that cannot be seen:
-    /// what is not known proves nothing.
-    pub(crate) fn work_of(&mut self, pid: Pid) -> bool {
-        self.note(used(pid))
+    /// Whether `pid` has used so much CPU time since this was last true. So it is too where that
+    /// cannot be seen: what is not known proves nothing.
+    pub(crate) fn work_of(&mut self, pid: Pid, work: Duration) -> bool {
+        self.note(used(pid), work)
     }
 
-    fn note(&mut self, used: Option<Duration>) -> bool {
+    fn note(&mut self, used: Option<Duration>, work: Duration) -> bool {
         let worked = match (self.used, used) {
-            (Some(before), Some(now)) => now.saturating_sub(before) >= WORK,
+            (Some(before), Some(now)) => now.saturating_sub(before) >= work,
             (None, _) | (_, None) => true,
         };
         if worked {
@@ -47,16 +44,17 @@ mod tests {
         let mut signs = Signs::default();
         let micros = |micros| Some(Duration::from_micros(micros));
         let seen = [micros(5), micros(700), micros(1004), micros(1005), micros(1005), None, micros(1005)];
-        let worked = seen.map(|used| signs.note(used));
+        let worked = seen.map(|used| signs.note(used, Duration::from_millis(1)));
         assert_eq!(worked, [true, false, false, true, false, true, true]);
     }
 
     #[test]
     fn our_own() {
         let mut signs = Signs::default();
-        assert!(signs.work_of(Pid::this()));
+        let work = Duration::from_millis(1);
+        assert!(signs.work_of(Pid::this(), work));
         let mut sum = 0_u64;
-        while !signs.work_of(Pid::this()) {
+        while !signs.work_of(Pid::this(), work) {
             sum = (0..10_000).fold(sum, u64::wrapping_add);
         }
         assert!(used(Pid::this()).is_some(), "{sum}");

@@ -28,7 +28,15 @@ pub(crate) fn known_root(path: &OsStr, known: RootId) -> Result<OwnedFd, RootLos
     match root(path) {
         Ok((fd, id)) if id == known => Ok(fd),
         Ok(_) => Err(RootLoss::Replaced),
-        Err(_) => Err(RootLoss::Missing),
+        Err(error) => Err(loss(&error)),
+    }
+}
+
+/// What a root is that cannot be opened.
+pub(crate) fn loss(error: &io::Error) -> RootLoss {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => RootLoss::Unreadable,
+        _ => RootLoss::Missing,
     }
 }
 

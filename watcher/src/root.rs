@@ -52,7 +52,7 @@ impl Root {
             rules,
             state: State::Lost,
             lost: false,
-            original: None,
+            original: tree.original,
             next_look: now,
         }
     }
@@ -148,7 +148,10 @@ impl Root {
             }
             State::Lost => {
                 self.next_look = now + LOOK_PAUSE;
-                let Ok(found) = open::root(&self.path) else { return self.lose(RootLoss::Missing, now, out) };
+                let found = match open::root(&self.path) {
+                    Ok(found) => found,
+                    Err(error) => return self.lose(open::loss(&error), now, out),
+                };
                 match Kernel::open(self.rules.switches) {
                     Ok(kernel) => {
                         let (path, rules) = (Rc::clone(&self.path), Rc::clone(&self.rules));

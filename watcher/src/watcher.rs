@@ -100,9 +100,10 @@ impl Watcher {
         self.beat(now)
     }
 
-    /// While a root is lost, what comes in its place may be out of reach.
+    /// While a root is lost, what comes in its place may be out of reach. What other trees have
+    /// to say is said first: a new watcher knows nothing of it.
     fn check_domain(&self) -> Result<(), End> {
-        let lost = self.roots.iter().any(|root| root.live().is_none());
+        let lost = self.roots.iter().any(|root| root.live().is_none()) && !self.is_waiting();
         let Some(path) = lost.then(|| self.confined.outdated()).flatten() else { return Ok(()) };
         match self.uplink.try_send(&WatcherReport::Outdated) {
             // Full: the next turn tries it again.

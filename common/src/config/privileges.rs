@@ -74,9 +74,9 @@ impl Default for LimitsTable {
             ionice: None,
         };
         LimitsTable {
-            watcher: role(Some(2 << 30), 4, 512),
+            watcher: role(Some(4 << 30), 4, 512),
             // A day: as long as one transfer may take altogether.
-            syncer: RoleLimits { cpu: Some(86_400), ..role(Some(2 << 30), 64, 256) },
+            syncer: RoleLimits { cpu: Some(86_400), ..role(Some(4 << 30), 64, 256) },
             plugin: role(Some(1 << 30), 8, 64),
             // What the operator's program may use up is the operator's business.
             command: role(None, 256, 1024),

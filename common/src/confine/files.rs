@@ -5,7 +5,7 @@
 //! writing anything anywhere, binding any TCP port, signals and abstract sockets beyond the
 //! domain. It does not know `stat`, UDP, MPTCP and much else: seccomp does.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -18,10 +18,11 @@ use landlock::{
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 
-use super::confined::{Confined, identity_of};
+use super::confined::{Confined, Seen};
 use super::kernel::{WITH_PORTS, WITH_SIGNALS};
 use super::spec::{Access, Confinement, Demand, Domain};
-use super::{ConfineError, Kernel, at, failed, raw};
+use super::{ConfineError, Kernel, at, failed, raw, roots};
+use crate::log::Shown;
 
 const STEP: &str = "9 Landlock";
 
@@ -37,14 +38,25 @@ pub(super) fn restrict(confinement: &Confinement, kernel: Kernel) -> Result<Conf
     }
     // Looked at before the rules are made: if something is replaced in between, it shows as
     // outdated, never as unchanged.
-    let seen = domain.files.iter().map(|rule| (rule.path.clone(), identity_of(&rule.path))).collect();
-    let ruleset = at(STEP, ruleset(domain, kernel))?;
+    let mut seen: Vec<Seen> = domain.files.iter().map(|rule| Seen::of(&rule.path)).collect();
+    let way = if confinement.read_all { Way::Looked } else { Way::Any };
+    let ruleset = at(STEP, ruleset(domain, way, kernel))?;
     at(STEP, raw::restrict_self(raw::number(&ruleset)))?;
+    seen.iter_mut().for_each(Seen::try_open);
     Ok(Confined::new(Some(ruleset), seen, cpu))
 }
 
+/// Whether it counts who made the symlinks on the way to a tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// It does: what the process may read is more than its uid may.
+    Looked,
+    /// Its uid bounds it anyhow.
+    Any,
+}
+
 /// The rules, as the kernel keeps them.
-fn ruleset(domain: &Domain, kernel: Kernel) -> Result<OwnedFd, Failure> {
+fn ruleset(domain: &Domain, way: Way, kernel: Kernel) -> Result<OwnedFd, Failure> {
     let abi = ABI::from(i32::from(kernel.landlock.min(WITH_SIGNALS)));
     let mut wanted = Ruleset::default()
         .set_compatibility(CompatLevel::HardRequirement)
@@ -57,7 +69,13 @@ fn ruleset(domain: &Domain, kernel: Kernel) -> Result<OwnedFd, Failure> {
     }
     let mut made = wanted.create()?;
     for rule in &domain.files {
-        made = add(made, &rule.path, rights(rule.access))?;
+        let path = Path::new(&rule.path);
+        let place = match (rule.access, way) {
+            (Access::List | Access::ReadTree, Way::Looked) => roots::open(path),
+            (Access::List | Access::ReadTree, Way::Any)
+            | (Access::Read | Access::Execute | Access::Use, _) => place(path),
+        };
+        made = add(made, path, place, rights(rule.access))?;
     }
     if kernel.landlock >= WITH_PORTS {
         for &port in &domain.connect {
@@ -83,26 +101,31 @@ fn write_rules(places: &[OsString], kernel: Kernel) -> Result<OwnedFd, Failure> 
     let all = AccessFs::from_write(abi) & !BitFlags::from(AccessFs::IoctlDev);
     let mut made =
         Ruleset::default().set_compatibility(CompatLevel::HardRequirement).handle_access(all)?.create()?;
-    for place in places {
-        made = add(made, place, all)?;
+    for path in places {
+        let path = Path::new(path);
+        made = add(made, path, place(path), all)?;
     }
     Option::<OwnedFd>::from(made).ok_or(Failure::Nothing)
 }
 
-/// Adds a rule for a path that exists.
+/// Adds a rule for a path. What cannot be had gets none, and so stays closed, which is the safe
+/// side: one bad path must not cost a role all the others.
 fn add(
     made: RulesetCreated,
-    path: &OsStr,
+    path: &Path,
+    place: io::Result<File>,
     mut rights: BitFlags<AccessFs>,
-) -> Result<RulesetCreated, Failure> {
-    let path = Path::new(path);
-    let file = match open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()) {
-        Ok(file) => File::from(file),
-        Err(nix::errno::Errno::ENOENT | nix::errno::Errno::ENOTDIR) => return Ok(made),
-        Err(error) => return Err(Failure::Path(path.display().to_string(), error.into())),
+) -> Result<RulesetCreated, RulesetError> {
+    let found = place.and_then(|place| Ok((place.metadata()?.is_dir(), place)));
+    let (is_directory, place) = match found {
+        Ok(found) => found,
+        Err(error) => {
+            if error.kind() != io::ErrorKind::NotFound && error.kind() != io::ErrorKind::NotADirectory {
+                log::warn!("out of reach path={} reason=\"{error}\"", Shown(path.as_os_str()));
+            }
+            return Ok(made);
+        }
     };
-    let is_directory =
-        file.metadata().map_err(|error| Failure::Path(path.display().to_string(), error))?.is_dir();
     if !is_directory {
         // Rights that only a directory can have are refused by the kernel for anything else.
         rights &= AccessFs::from_file(ABI::V6);
@@ -110,7 +133,11 @@ fn add(
     if rights.is_empty() {
         return Ok(made);
     }
-    Ok(made.add_rule(PathBeneath::new(file, rights))?)
+    made.add_rule(PathBeneath::new(place, rights))
+}
+
+fn place(path: &Path) -> io::Result<File> {
+    Ok(File::from(open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?))
 }
 
 fn rights(access: Access) -> BitFlags<AccessFs> {
@@ -125,11 +152,13 @@ fn rights(access: Access) -> BitFlags<AccessFs> {
 
 /// What is in no domain must be closed.
 pub(super) fn prove(confinement: &Confinement, kernel: Kernel) -> Result<(), ConfineError> {
-    if confinement.domain.is_none() || kernel.landlock == 0 {
+    let Some(domain) = confinement.domain.as_ref().filter(|_| kernel.landlock > 0) else { return Ok(()) };
+    // World-readable on every Linux; no table names it, but the operator may watch all there is.
+    let probe = Path::new("/proc/version");
+    if domain.files.iter().any(|rule| probe.starts_with(&rule.path)) {
         return Ok(());
     }
-    // World-readable on every Linux, and named by no table.
-    match open("/proc/version", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()) {
+    match open(probe, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()) {
         Ok(_) => Err(failed("12 proof", "a file outside the domain can be opened")),
         Err(_) => Ok(()),
     }
@@ -138,8 +167,6 @@ pub(super) fn prove(confinement: &Confinement, kernel: Kernel) -> Result<(), Con
 /// Why the rules cannot be made.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
-    #[error("{0}: {1}")]
-    Path(String, io::Error),
     #[error(transparent)]
     Rules(#[from] RulesetError),
     #[error("the kernel made no ruleset")]

@@ -16,7 +16,7 @@ pub(super) fn set(confinement: &Confinement) -> Result<(), ConfineError> {
     let step = "3 limits";
     no_core()?;
     if let Some(bytes) = limits.file_bytes {
-        at(step, setrlimit(Resource::RLIMIT_FSIZE, bytes, bytes))?;
+        at(step, lower(Resource::RLIMIT_FSIZE, bytes))?;
     }
     at(step, lower(Resource::RLIMIT_NOFILE, limits.files))?;
     if let (Some(processes), Some(_)) = (limits.processes, confinement.identity) {
@@ -26,13 +26,20 @@ pub(super) fn set(confinement: &Confinement) -> Result<(), ConfineError> {
         at(step, lower(Resource::RLIMIT_AS, bytes))?;
     }
     // Only ever to be more modest than whoever started us.
-    if limits.nice > 0 {
+    if i32::from(limits.nice) > raw::nice() {
         at(step, raw::set_nice(i32::from(limits.nice)))?;
     }
     if let Some(io) = limits.io {
         at(step, raw::set_io_priority(io_value(io)))?;
     }
     Ok(())
+}
+
+/// The soft and the hard limit of CPU time, in seconds, of a program that may use that much: the
+/// first one is a signal that tells what happened. Neither is more than this process has itself.
+pub(super) fn cpu_within(seconds: u64) -> (u64, u64) {
+    let most = getrlimit(Resource::RLIMIT_CPU).map_or(u64::MAX, |(_, hard)| hard);
+    (seconds.min(most), seconds.saturating_add(5).min(most))
 }
 
 /// No core dump. One byte, since with none the kernel still writes to a crash handler behind a pipe

@@ -30,16 +30,15 @@ pub fn without_capabilities(command: &mut Command) {
 
 /// The same as [`die_with_parent`]; and the child enters the Landlock domain `ruleset`, below ours, and may use so
 /// much CPU time in seconds.
-pub(super) fn bound(command: &mut Command, ruleset: Option<RawFd>, cpu: Option<u64>) {
+pub(super) fn bound(command: &mut Command, ruleset: Option<RawFd>, cpu: Option<(u64, u64)>) {
     let parent = getpid();
     let in_child = move || {
         prctl::set_pdeathsig(Signal::SIGKILL)?;
         if getppid() != parent {
             return Err(io::Error::from_raw_os_error(libc::ESRCH));
         }
-        if let Some(seconds) = cpu {
-            // The hard limit a little later: the first one is a signal that tells what happened.
-            setrlimit(Resource::RLIMIT_CPU, seconds, seconds.saturating_add(5))?;
+        if let Some((soft, hard)) = cpu {
+            setrlimit(Resource::RLIMIT_CPU, soft, hard)?;
         }
         ruleset.map_or(Ok(()), restrict_self)
     };
@@ -74,6 +73,12 @@ pub(super) fn set_io_priority(value: i32) -> io::Result<()> {
     const PROCESS: i32 = 1;
     // SAFETY: the arguments are plain integers.
     result(unsafe { libc::syscall(libc::SYS_ioprio_set, PROCESS, 0, value) }).map(drop)
+}
+
+/// `getpriority(2)` of this process; 0 where it cannot be told.
+pub(super) fn nice() -> i32 {
+    // SAFETY: the arguments are plain integers.
+    unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) }.clamp(0, 19)
 }
 
 /// `setpriority(2)` for this process and what it starts.

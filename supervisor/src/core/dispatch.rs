@@ -18,7 +18,7 @@ use super::restart::Event;
 use super::retry::Jitter;
 use super::schedule::Schedule;
 use super::telling::Telling;
-use super::{Action, Input, JobEnd, Lane, Pace, RemoteId, Role, earliest, notice};
+use super::{Action, Blame, Input, JobEnd, Lane, Pace, RemoteId, Role, earliest, notice};
 
 /// How long the workers' bound holds while nothing finishes: one stuck transfer must not keep
 /// other remotes waiting.
@@ -337,6 +337,7 @@ impl Dispatcher {
     fn exited(&mut self, now: Duration, role: Role, (event, how): (Event, &str), out: &mut Vec<Action>) {
         let (wanted, was_ready) = (self.pool.is_alive(role), self.pool.is_ready(role));
         self.pool.on(now, role, event, out);
+        let blame = if event == Event::Outdated { Blame::Nobody } else { Blame::Work };
         match role {
             Role::Watcher => {
                 for tree in &mut self.trees {
@@ -345,7 +346,7 @@ impl Dispatcher {
             }
             Role::Syncer(id, lane) => {
                 if let Some(remote) = self.remotes.get_mut(usize::from(id.0)) {
-                    remote.abandon(now, lane);
+                    remote.abandon(now, lane, blame);
                     self.telling.end(role, id, remote, None);
                     if !was_ready {
                         // It does not even start: plugins do not wait for it.
@@ -353,7 +354,7 @@ impl Dispatcher {
                     }
                 }
             }
-            Role::Plugin(id) => self.telling.abandon(now, id),
+            Role::Plugin(id) => self.telling.abandon(now, id, blame),
         }
         let at_fault = event == Event::Exited;
         if at_fault && wanted && self.draining.is_none() && !self.pool.is_off(role) {

@@ -90,6 +90,15 @@ pub enum Input {
     Drain,
 }
 
+/// Whose fault it is that a child did not finish what it worked on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blame {
+    /// Perhaps that of the work: it is tried again with care.
+    Work,
+    /// Not that of the work.
+    Nobody,
+}
+
 /// How soon a child's next sign of life is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pace {

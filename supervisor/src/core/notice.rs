@@ -63,6 +63,9 @@ pub fn root_replaced(tree: &str) -> Action {
 pub fn root_lost(tree: &str, cause: RootLoss) -> Action {
     let cause = match cause {
         RootLoss::Missing => "it is missing",
+        RootLoss::Unreadable => {
+            "it may not be read: see the watcher's line about its path, <privileges readAll>, and its mode"
+        }
         RootLoss::Replaced => "it was renamed or replaced",
         RootLoss::Unmounted => "it was unmounted",
     };

@@ -11,6 +11,7 @@ use common::event::{IN_CREATE, TreeId};
 use common::message::Verdict;
 use common::path::RelPath;
 
+use super::Blame;
 use super::backlog::SETTLE;
 use super::ledger::Settled;
 use super::retry::{Jitter, doubled};
@@ -175,12 +176,14 @@ impl Outlet {
     }
 
     /// The plugin died with its delivery.
-    pub fn abandon(&mut self, now: Duration) {
+    pub fn abandon(&mut self, now: Duration, blame: Blame) {
         let Some(taken) = self.in_flight.take() else { return };
         let alone = taken.len() == 1;
-        self.careful = if alone { self.careful } else { taken.len() };
+        if blame == Blame::Work && !alone {
+            self.careful = taken.len();
+        }
         for (place, item) in taken {
-            if alone {
+            if alone && blame == Blame::Work {
                 self.retry(now, item);
             } else {
                 self.put_back(place, item);

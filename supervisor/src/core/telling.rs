@@ -14,7 +14,7 @@ use super::outlet::{Event, Outlet, Turn};
 use super::pool::Pool;
 use super::remote::Remote;
 use super::retry::Jitter;
-use super::{Action, Pace, PluginId, RemoteId, Role, earliest, notice};
+use super::{Action, Blame, Pace, PluginId, RemoteId, Role, earliest, notice};
 
 /// How long a stop waits for a plugin that is being started.
 const ABSENT: Duration = Duration::from_secs(2);
@@ -106,9 +106,9 @@ impl Telling {
     }
 
     /// A plugin died.
-    pub fn abandon(&mut self, now: Duration, id: PluginId) {
+    pub fn abandon(&mut self, now: Duration, id: PluginId, blame: Blame) {
         if let Some(outlet) = self.outlets.get_mut(usize::from(id.0)) {
-            outlet.abandon(now);
+            outlet.abandon(now, blame);
         }
     }
 

@@ -151,7 +151,11 @@ impl EventLoop {
         let confinement = child.confinement.clone();
         match (child.role, orders) {
             (Role::Watcher, Some(Orders::Watcher(orders))) => {
-                child.configure_watcher(orders, self.plan.watch_slice(self.full_sync, confinement))
+                let mut slice = self.plan.watch_slice(self.full_sync, confinement);
+                for tree in &mut slice.trees {
+                    tree.original = self.originals.get(&tree.id).copied();
+                }
+                child.configure_watcher(orders, slice)
             }
             (Role::Syncer(id, _), Some(Orders::Syncer(orders))) => {
                 let slice = self.plan.sync_slice(id, confinement);

@@ -36,7 +36,10 @@ impl EventLoop {
             WatcherReport::Rescan { tree, path, cause } => {
                 self.tell(Input::Rescan(known(tree)?, path, cause));
             }
-            WatcherReport::RootLost { tree, cause } => self.tell(Input::RootLost(known(tree)?, cause)),
+            WatcherReport::RootLost { tree, cause } => {
+                self.tell(Input::RootLost(known(tree)?, cause));
+                self.settle(tree);
+            }
             WatcherReport::WatchLimit { tree, unwatched, needed } => {
                 let tree = Shown(self.plan.watch(known(tree)?)).to_string();
                 let limit = needed.saturating_add(needed / 5);

@@ -56,8 +56,11 @@ impl Bench {
     /// A watcher of these directories of `temp`, not started.
     fn of(roots: &[&str], switches: Switches, filter: &[&str]) -> Bench {
         let temp = tempfile::tempdir().unwrap();
-        let tree =
-            |(id, root): (u16, &&str)| WatchTree { id: TreeId(id), root: temp.path().join(root).into() };
+        let tree = |(id, root): (u16, &&str)| WatchTree {
+            id: TreeId(id),
+            root: temp.path().join(root).into(),
+            original: None,
+        };
         let slice = WatchSlice {
             trees: (0..).zip(roots).map(tree).collect(),
             switches,

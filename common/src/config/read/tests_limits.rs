@@ -141,7 +141,7 @@ fn what_does_not_count_is_said() {
             r#"<limits role="plugin" cpu="60"/>"#,
             "`cpu` counts only for the role `syncer`: it is the CPU time of one transfer",
         ),
-        (r#"<limits role="watcher" memoryHigh="3G"/>"#, "`memoryHigh` above `memory` never counts"),
+        (r#"<limits role="watcher" memoryHigh="5G"/>"#, "`memoryHigh` above `memory` never counts"),
         (r#"<limits role="syncer" memry="1G"/>"#, "`<limits>` has no attribute `memry`; it is ignored"),
         (r#"<privileges readall="false"/>"#, "`<privileges>` has no attribute `readall`; it is ignored"),
     ] {

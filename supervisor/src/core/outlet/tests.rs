@@ -109,7 +109,7 @@ fn what_kills_the_plugin_takes_no_other_along() {
         let taken = names(&outlet.take(at(1_000_000)));
         if taken.contains(&"killer".to_owned()) {
             deaths += 1;
-            outlet.abandon(at(1_000_000));
+            outlet.abandon(at(1_000_000), Blame::Work);
         } else {
             told.extend(taken.clone());
             outlet.done(at(1_000_000), &vec![Verdict::Delivered; taken.len()], "refused", &mut jitter());
@@ -164,7 +164,7 @@ fn the_killer_makes_good_ones_be_told_again_and_again() {
         let taken = names(&outlet.take(now));
         if let Some(before) = taken.iter().position(|name| name == "f050") {
             (calls, deaths) = (calls + before, deaths + 1);
-            outlet.abandon(now);
+            outlet.abandon(now, Blame::Work);
         } else {
             calls += taken.len();
             outlet.done(now, &vec![Verdict::Delivered; taken.len()], "", &mut jitter());
@@ -181,7 +181,7 @@ fn bounded() {
     }
     assert_eq!((outlet.pending(), outlet.take_dropped()), (MAX_WAITING, 7));
     assert_eq!(outlet.take(at(0)).len(), MAX_EVENTS);
-    outlet.abandon(at(0));
+    outlet.abandon(at(0), Blame::Work);
     assert_eq!(outlet.take(at(0)).len(), 1);
 }
 
@@ -212,7 +212,7 @@ proptest! {
                     flying.clear();
                 },
                 _ => if !flying.is_empty() {
-                    outlet.abandon(now);
+                    outlet.abandon(now, Blame::Work);
                     flying.clear();
                 },
             }

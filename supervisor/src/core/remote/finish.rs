@@ -7,7 +7,7 @@ use common::message::Outcome;
 use super::{Remote, Turn, may_delete, only_deletes};
 use crate::core::backlog::{Taken, cost_of};
 use crate::core::retry::{Jitter, delay, doubled};
-use crate::core::{JobEnd, Lane};
+use crate::core::{Blame, JobEnd, Lane};
 use common::message::MAX_JOB_BYTES;
 
 /// First pause after a full sync that brought over most of the tree but not all.
@@ -45,13 +45,15 @@ impl Remote {
     }
 
     /// A syncer died with its job, which goes back to the head.
-    pub fn abandon(&mut self, now: Duration, lane: Lane) {
+    pub fn abandon(&mut self, now: Duration, lane: Lane, blame: Blame) {
         self.recursive.end(now, lane);
         self.stalls = 0;
         match lane {
             Lane::Batch => {
                 if let Some(taken) = self.in_flight.take() {
-                    self.halve(&taken);
+                    if blame == Blame::Work {
+                        self.halve(&taken);
+                    }
                     self.put_back(now, taken, None);
                 }
             }
