@@ -24,7 +24,7 @@ use std::fs::Metadata;
 use std::io::{Stdout, Write, stdout};
 use std::path::Path;
 
-use common::confine::{Footing, Kernel};
+use common::confine::Kernel;
 use common::exit::Exit;
 use log::LevelFilter;
 use nix::unistd::geteuid;
@@ -32,7 +32,7 @@ use nix::unistd::geteuid;
 use crate::plan::Plan;
 use crate::privileges::Grounds;
 use crate::run::read_config;
-use crate::secrets;
+use crate::{runtime, secrets};
 
 /// What was found, said as it is found.
 #[derive(Debug)]
@@ -81,14 +81,14 @@ pub fn run(config: &Path) -> Exit {
     common::log::start_supervisor();
     // What the supervisor keeps from its roles, the doctor keeps from its probes.
     let _ = nix::sys::prctl::set_dumpable(false);
-    let footing = Footing::find();
+    let footing = runtime::footing(|line| Report::new().warn(line));
     let path = config;
     let (config, metadata) = match read_config(path, None) {
         Ok(read) => read,
         Err(exit) => return exit,
     };
     // rsync and ssh are asked for their versions without our privileges.
-    let uids = footing.gives_uids.then(|| probe::first_uid(config.privileges.first_uid));
+    let uids = if footing.gives_uids { probe::first_uid() } else { None };
     let grounds = Grounds::new(footing, &config);
     let plan = match Plan::new(config, uids) {
         Ok(plan) => plan,
@@ -120,6 +120,12 @@ fn files(report: &mut Report, plan: &Plan, path: &Path, metadata: &Metadata) {
     let found = secrets::check(path, metadata, plan.config(), &own_keys, geteuid());
     found.refusals.iter().for_each(|refusal| report.fail(refusal));
     found.warnings.iter().for_each(|warning| report.warn(warning));
+    if geteuid().is_root() && plan.runs_ssh() {
+        report.note(
+            "keys and known hosts that the config does not name are root's own here; a supervisor that systemd \
+             starts as User=sersync takes that account's: name them with identity= and knownhosts=",
+        );
+    }
     if found.refusals.is_empty() && found.warnings.is_empty() {
         report.good("nobody else may write what is trusted, or read what is secret");
     }

@@ -27,6 +27,7 @@ use crate::child::{Child, Met, Standing};
 use crate::core::dispatch::Dispatcher;
 use crate::core::{Input, Pace, RemoteId, Role};
 use crate::fail_log::{FailLog, MAX_RECORDS, Wrote};
+use crate::guardian::Guardian;
 use crate::plan::Plan;
 use crate::privileges::Grounds;
 use crate::runtime::Runtime;
@@ -73,6 +74,7 @@ pub struct EventLoop {
     on_ready: Option<Box<dyn FnOnce()>>,
     /// Uids under which operators' programs run. What they leave running is theirs.
     spared: BTreeSet<u32>,
+    guardian: Option<Guardian>,
     stop: Stop,
     runtime: Option<Runtime>,
     fail_log: Option<FailLog>,
@@ -122,6 +124,7 @@ impl EventLoop {
             full_sync,
             on_ready: None,
             spared: BTreeSet::new(),
+            guardian: None,
             stop: Stop::No,
             runtime: None,
             fail_log: None,
@@ -148,6 +151,7 @@ impl EventLoop {
         let mut actions = Vec::new();
         self.core.start(self.now(), &mut actions);
         self.perform(actions);
+        self.guard();
         while self.stop != Stop::Now {
             let heard = self.wait()?;
             // What children said counts before they are found dead, or late.

@@ -5,7 +5,8 @@
 //! |---|---|
 //! | [`core`] | decides, purely |
 //! | [`event_loop`] | waits, tells the core, performs |
-//! | [`child`], [`orphans`], [`cgroup`] | one process, what it leaves behind, what it may use up |
+//! | [`child`], [`cgroup`] | one process, and what it may use up |
+//! | [`orphans`], [`guardian`] | what processes leave behind, and what the supervisor does |
 //! | [`uids`], [`privileges`], [`domains`], [`accounts`] | who a role is and what it may |
 //! | [`fail_log`], [`operator_file`] | what is written for the operator to read |
 //! | [`plan`] | from a config to what each role is told |
@@ -27,6 +28,7 @@ pub mod doctor;
 pub mod domains;
 pub mod event_loop;
 pub mod fail_log;
+pub mod guardian;
 pub mod lowering;
 pub mod namespace;
 pub mod notify;

@@ -20,8 +20,12 @@ pub fn end(known: impl Fn(i32) -> bool, spared: &BTreeSet<u32>) {
     }
 }
 
-/// The real uid. Not the owner of `/proc/PID`, which is root for some.
-fn uid(pid: i32) -> Option<u32> {
+/// The real uid of a process that lives. Not the owner of `/proc/PID`, which is root for some.
+pub fn uid(pid: i32) -> Option<u32> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    // One that is dead and waits for its parent to take notice runs under nobody's uid.
+    if status.lines().any(|line| line.starts_with("State:\tZ")) {
+        return None;
+    }
     status.lines().find_map(|line| line.strip_prefix("Uid:")?.split_whitespace().next()?.parse().ok())
 }

@@ -86,6 +86,8 @@ pub struct Plan {
     rsync: PathBuf,
     rsync_version: RsyncVersion,
     ssh: Option<(Starter, PathBuf)>,
+    /// Libraries of both that stand where nobody looks for them.
+    libraries: Vec<PathBuf>,
     /// The plugins that are on, and the account that each is to have.
     plugins: Vec<(Plugin, Option<Identity>)>,
     /// Which tree and which of its remotes each [`RemoteId`] stands for.
@@ -110,12 +112,16 @@ impl Plan {
             rsync_version = machine::check_version(&rsync, probe_uid, &mut warnings)?;
             machine::check_program(&rsync, &config, &mut warnings);
             machine::check_params(&config, &mut warnings);
+            machine::check_lookups(&rsync, &config, &mut warnings);
         }
         let wants_ssh = machine::remotes(&config).any(|remote| remote.rsync.ssh.is_some());
         let ssh = wants_ssh.then(|| find_program("ssh").ok_or(Error::NoSsh)).transpose()?;
         if let Some(ssh) = &ssh {
             machine::check_program(ssh, &config, &mut warnings);
         }
+        let programs = [Some(&rsync).filter(|_| machine::remotes(&config).next().is_some()), ssh.as_ref()];
+        let programs = programs.into_iter().flatten().filter(|_| config.sandbox);
+        let libraries = programs.flat_map(|program| machine::libraries(program, probe_uid)).collect();
         let all = config.trees.iter().enumerate();
         let remotes =
             all.flat_map(|(tree, block)| (0..block.remotes.len()).map(move |n| (tree, n))).collect();
@@ -125,6 +131,7 @@ impl Plan {
             rsync,
             rsync_version,
             ssh: ssh.map(|program| (Starter::find(), program)),
+            libraries,
             plugins,
             remotes,
             warnings,
@@ -181,7 +188,9 @@ impl Plan {
     pub fn watch_slice(&self, full_sync: bool, confinement: Confinement) -> WatchSlice {
         let trees = (0_u16..).map(TreeId).zip(&self.roots);
         WatchSlice {
-            trees: trees.map(|(id, root)| WatchTree { id, root: root.clone().into_os_string() }).collect(),
+            trees: trees
+                .map(|(id, root)| WatchTree { id, root: root.clone().into_os_string(), original: None })
+                .collect(),
             switches: self.config.switches,
             filter: self.config.filter.clone(),
             follow_links: full_sync
@@ -199,7 +208,7 @@ impl Plan {
         let ssh = self.ssh_slice(remote);
         Some(SyncSlice {
             root: root.to_owned(),
-            remote: remote.clone(),
+            remote: Remote { host: domains::with_scope_number(&remote.host), ..remote.clone() },
             rsync_program: self.rsync.clone().into_os_string(),
             rsync_version: self.rsync_version,
             ssh,
@@ -234,7 +243,8 @@ impl Plan {
             Role::Watcher => Some(domains::watcher(&self.roots)),
             Role::Syncer(id, _) => {
                 let (root, remote) = self.remote(id)?;
-                Some(domains::syncer(root, remote, &self.rsync, self.ssh_slice(remote).as_ref()))
+                let ssh = self.ssh_slice(remote);
+                Some(domains::syncer(root, remote, &self.rsync, ssh.as_ref(), &self.libraries))
             }
             Role::Plugin(id) => domains::plugin(self.plugin(id)?.0),
         }

@@ -14,6 +14,7 @@ use common::exit::Exit;
 use common::log::Shown;
 use common::{confine, log as logging};
 use log::{error, warn};
+use nix::sys::stat::{Mode, umask};
 use nix::unistd::{dup, geteuid, setsid};
 
 use crate::cgroup::Cgroups;
@@ -30,7 +31,7 @@ use crate::privileges::Grounds;
 use crate::runtime::{self, Runtime};
 use crate::say::say;
 use crate::uids::Uids;
-use crate::{cli, demo, doctor, secrets};
+use crate::{cli, demo, doctor, guardian, secrets};
 
 /// The whole program.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> Exit {
@@ -65,6 +66,7 @@ pub fn role(name: &str, channel: &str) -> Exit {
             let _ = nix::sys::prctl::set_name(c"sersync-plugin");
             plugins::run(channel)
         }
+        "guardian" => guardian::run(channel),
         // The doctor's: a role that attacks, and a program in rsync's place.
         "probe" => doctor::probe::run(channel),
         "probed" => doctor::probe::run_program(),
@@ -91,7 +93,9 @@ pub fn mirror(settings: &Settings) -> Exit {
 }
 
 fn start(settings: &Settings) -> Result<EventLoop, Exit> {
-    let footing = Footing::find();
+    // Whoever started us: what we make is closed to others, and not to ourselves.
+    umask(Mode::from_bits_truncate(0o077));
+    let footing = runtime::footing(|line| warn!("{line}"));
     settings.warnings.iter().for_each(|warning| warn!("{warning}"));
     let (config, metadata) = read_config(Path::new(&settings.config), settings.plugin)?;
     say(&format!("host ip : {}\thost port: {}", Shown(OsStr::new(&config.host.ip)), config.host.port));
@@ -107,16 +111,11 @@ fn start(settings: &Settings) -> Result<EventLoop, Exit> {
         complain(&lines.join("\n"));
         Exit::NoPermission
     })?;
-    let runtime = Runtime::claim(&metadata, config.privileges.first_uid, footing).map_err(|error| {
-        let exit = match &error {
-            runtime::Error::AlreadyRunning(_) => Exit::AlreadyRunning,
-            runtime::Error::OwnUid(_) => Exit::Config,
-            runtime::Error::Create(..)
-            | runtime::Error::NotPrivate(_)
-            | runtime::Error::NoPlace
-            | runtime::Error::NoUids(_) => Exit::CantCreate,
-        };
-        fail(exit)(&error)
+    let runtime = Runtime::claim(&metadata, config.privileges.first_uid, footing)
+        .map_err(|error| fail(error.exit())(&error))?;
+    lowering::check_program(runtime.identity).map_err(|line| {
+        complain(&line);
+        Exit::NoPermission
     })?;
     let plan = Plan::new(config, runtime.first_uid).map_err(|error| fail(error.exit())(&error))?;
     plan.warnings.iter().for_each(|warning| warn!("{warning}"));

@@ -5,34 +5,41 @@
 //! configs live side by side. The directory belongs to whoever the supervisor becomes; the locks
 //! beside it to whoever started it.
 
+mod blocks;
+
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use common::confine::{Footing, Identity};
+use common::exit::Exit;
 use nix::fcntl::{Flock, FlockArg, OFlag};
+use nix::poll::{PollTimeout, poll};
 use nix::unistd::{Gid, Uid, fchown, geteuid};
 use thiserror::Error;
 
 use crate::accounts;
+use crate::guardian;
 use crate::operator_file::Owner;
+
+use blocks::Blocks;
+pub use blocks::{footing, for_probes, is_mapped, usual_uid};
 
 /// Uids that one supervisor uses.
 pub const UIDS: u32 = 64;
 /// Those of them that roles get. The last one is the supervisor's own.
 pub const ROLE_UIDS: u32 = 63;
-/// First uid of the first block: above what distributions and containers hand out, below
-/// what the kernel reserves.
-const FIRST_BLOCK: u32 = 2_000_000_000;
-/// Blocks that may be claimed on one host.
-const BLOCKS: u32 = 4096;
 /// Where root's supervisors, and the one that systemd starts, keep what is theirs.
 const SYSTEM: &str = "/run/sersync";
 /// Whom root becomes, where there is such an account.
 const ACCOUNT: &str = "sersync";
+/// How long the guardian of a supervisor that was killed may hold its uids.
+const GUARDIAN: Duration = Duration::from_secs(6);
 const ROOT: Identity = Identity { uid: 0, gid: 0 };
 
 /// Why the runtime directory cannot be had.
@@ -55,9 +62,26 @@ pub enum Error {
     /// All blocks are taken.
     #[error("no block of {UIDS} uids is free below {0}")]
     NoUids(PathBuf),
+    /// The configured ones do not exist in this user namespace.
+    #[error("the {UIDS} uids from {0} are not mapped in this user namespace; set another firstUid")]
+    NotMapped(u32),
+    /// Another supervisor has these uids.
+    #[error("the {UIDS} uids from firstUid={0} are in use by another supervisor; set another one")]
+    UidsInUse(u32),
     /// A role would get the uid of the supervisor.
     #[error("uid {0} is the supervisor's own and lies in the block of its roles; set another firstUid")]
     OwnUid(u32),
+}
+
+impl Error {
+    /// How the program ends on it.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Error::AlreadyRunning(_) => Exit::AlreadyRunning,
+            Error::OwnUid(_) | Error::NotMapped(_) | Error::UidsInUse(_) => Exit::Config,
+            Error::Create(..) | Error::NotPrivate(_) | Error::NoPlace | Error::NoUids(_) => Exit::CantCreate,
+        }
+    }
 }
 
 /// Held for the supervisor's life. The locks go with the process, whatever ends it; the files
@@ -74,7 +98,7 @@ pub struct Runtime {
     pub identity: Option<Identity>,
     owner: Owner,
     _lock: Lock,
-    _block: Option<Lock>,
+    block: Option<Lock>,
 }
 
 impl Runtime {
@@ -98,7 +122,10 @@ impl Runtime {
         let _ = held.file.set_len(0).and_then(|()| writeln!(held.file, "{}", std::process::id()));
         let (first_uid, block) = match (footing.gives_uids, configured_uid) {
             (false, _) => (None, None),
-            (true, Some(uid)) => (Some(uid), None),
+            (true, Some(uid)) if blocks::is_mapped(uid) => {
+                (Some(uid), Some(claim_configured(&base, owner, uid)?))
+            }
+            (true, Some(uid)) => return Err(Error::NotMapped(uid)),
             (true, None) => {
                 let (uid, block) = claim_block(&base, owner)?;
                 (Some(uid), Some(block))
@@ -115,7 +142,13 @@ impl Runtime {
         }
         let directory = base.join(name);
         make_anew(&directory, identity)?;
-        Ok(Runtime { directory, base, first_uid, identity, owner, _lock: held, _block: block })
+        Ok(Runtime { directory, base, first_uid, identity, owner, _lock: held, block })
+    }
+
+    /// A descriptor that holds the lock on the block of uids for as long as it is open, whoever
+    /// has it.
+    pub fn block_lock(&self) -> Option<OwnedFd> {
+        self.block.as_ref().and_then(|lock| lock.file.as_fd().try_clone_to_owned().ok())
     }
 
     /// Whose the operator's files are.
@@ -191,16 +224,13 @@ fn make_anew(path: &Path, identity: Option<Identity>) -> Result<(), Error> {
 /// The lock, or `None` when somebody else holds it.
 fn lock(path: &Path, owner: Owner) -> Result<Option<Lock>, Error> {
     let failed = |error| Error::Create(path.to_owned(), error);
-    let flags = (OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC).bits();
     loop {
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .custom_flags(flags)
-            .open(path)
-            .map_err(failed)?;
+        let file = match open_lock(path) {
+            Ok(file) => file,
+            // Made by another, or removed by its holder, in between.
+            Err(error) if matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::NotFound) => continue,
+            Err(error) => return Err(failed(error)),
+        };
         let Ok(file) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else { return Ok(None) };
         // Whoever stops removes its file: a lock on one that is gone is worth nothing.
         let ours = file.metadata().map_err(failed)?;
@@ -208,6 +238,25 @@ fn lock(path: &Path, owner: Owner) -> Result<Option<Lock>, Error> {
             return Ok(Some(Lock { file, path: path.to_owned(), owner }));
         }
     }
+}
+
+/// Opens the file of a lock, and makes it where there is none.
+fn open_lock(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).mode(0o600).custom_flags((OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC).bits());
+    match options.open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        opened => return opened,
+    }
+    // The base has to be there, or nobody could ever make the file.
+    let base = path.parent().unwrap_or(path).metadata().map_err(io::Error::other)?;
+    let made = options.create_new(true).open(path)?;
+    // Root's may outlive it, and would be in the way of the base's owner, for whom systemd starts
+    // the next one. Only what was made just now is given away, never what stood there.
+    if geteuid().is_root() && base.uid() != 0 {
+        fchown(&made, Some(Uid::from_raw(base.uid())), Some(Gid::from_raw(base.gid())))?;
+    }
+    Ok(made)
 }
 
 /// A locked file, removed when it is let go.
@@ -238,16 +287,75 @@ impl Drop for Runtime {
 
 /// Users other than root whose locks stand elsewhere begin elsewhere: they do not see each other's.
 fn claim_block(base: &Path, owner: Owner) -> Result<(u32, Lock), Error> {
-    let from =
-        if base == Path::new(SYSTEM) { 0 } else { geteuid().as_raw().checked_rem(BLOCKS).unwrap_or(0) };
-    for block in (from..BLOCKS).chain(0..from) {
+    let blocks = Blocks::find().ok_or_else(|| Error::NoUids(base.to_owned()))?;
+    let from = if base == Path::new(SYSTEM) {
+        0
+    } else {
+        geteuid().as_raw().checked_rem(blocks.count()).unwrap_or(0)
+    };
+    for block in (from..blocks.count()).chain(0..from) {
         match lock(&base.join(format!("uids-{block}")), owner) {
-            Ok(Some(held)) => return Ok((FIRST_BLOCK.saturating_add(block.saturating_mul(UIDS)), held)),
+            // Something of an earlier supervisor may still run there, a hook's for example.
+            Ok(Some(held)) if guardian::under(blocks.first_of(block)).next().is_none() => {
+                return Ok((blocks.first_of(block), held));
+            }
             // Another user's, held or not.
             Err(Error::Create(_, error)) if error.kind() == ErrorKind::PermissionDenied => {}
-            Ok(None) => {}
+            Ok(Some(_) | None) => {}
             Err(error) => return Err(error),
         }
     }
     Err(Error::NoUids(base.to_owned()))
+}
+
+/// The uids that the config names. The guardian of a supervisor that was killed may need a moment
+/// to clear them.
+fn claim_configured(base: &Path, owner: Owner, first: u32) -> Result<Lock, Error> {
+    let (path, deadline) = (base.join(format!("uids-from-{first}")), Instant::now() + GUARDIAN);
+    loop {
+        match lock(&path, owner)? {
+            Some(held) => return Ok(held),
+            None if Instant::now() >= deadline => return Err(Error::UidsInUse(first)),
+            None => drop(poll(&mut [], PollTimeout::from(20_u8))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOBODY: Identity = Identity { uid: 65534, gid: 65534 };
+
+    /// Root's supervisor was killed; `User=` starts the next one.
+    #[test]
+    fn a_lock_that_root_left_behind() {
+        if !geteuid().is_root() {
+            return;
+        }
+        let base = tempfile::tempdir().unwrap();
+        std::os::unix::fs::chown(base.path(), Some(NOBODY.uid), Some(NOBODY.gid)).unwrap();
+        let (path, theirs) = (base.path().join("config.lock"), Owner::new(Some(NOBODY)));
+        let by_nobody = || common::confine::with_files_of(Some(NOBODY), || lock(&path, theirs));
+        let held = lock(&path, Owner::new(None)).unwrap().unwrap();
+        assert!(by_nobody().unwrap().is_none(), "while it is held");
+        drop(held);
+        // As a kill leaves it: the lock is gone, the file is not.
+        drop(open_lock(&path).unwrap());
+        assert_eq!(path.metadata().unwrap().uid(), NOBODY.uid);
+        let held = by_nobody().unwrap();
+        assert!(held.is_some() && lock(&path, Owner::new(None)).unwrap().is_none());
+        drop(held);
+        assert!(!path.exists());
+        // Where root owns the base, the locks are root's.
+        let path = tempfile::tempdir().unwrap();
+        let own = lock(&path.path().join("lock"), Owner::new(None)).unwrap().unwrap();
+        assert_eq!(own.file.metadata().unwrap().uid(), 0);
+    }
+
+    #[test]
+    fn no_base_no_lock() {
+        let base = tempfile::tempdir().unwrap();
+        assert!(lock(&base.path().join("missing/lock"), Owner::new(None)).is_err());
+    }
 }

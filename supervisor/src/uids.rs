@@ -4,8 +4,14 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use crate::core::Role;
+use crate::core::{PluginId, Role};
 use crate::runtime::ROLE_UIDS;
+
+/// The last ones of a block are the plugins', each its own for ever: what a plugin's program leaves
+/// running goes on under that uid, and no other role is to meet it there.
+const PLUGIN_UIDS: u32 = 7;
+/// What is left for the watcher and the syncers.
+const OTHER_UIDS: u32 = ROLE_UIDS - PLUGIN_UIDS;
 
 /// The uids in use.
 #[derive(Debug)]
@@ -23,7 +29,14 @@ impl Uids {
 
     /// Gives `role` a uid that no live child has; `None` where it shares the supervisor's.
     pub fn claim(&mut self, role: Role) -> io::Result<Option<u32>> {
-        let free = (0..ROLE_UIDS).find(|slot| !self.taken.values().any(|taken| taken == slot));
+        let free = match role {
+            Role::Plugin(PluginId(id)) => {
+                Some(OTHER_UIDS.saturating_add(id.into())).filter(|&slot| slot < ROLE_UIDS)
+            }
+            Role::Watcher | Role::Syncer(..) => {
+                (0..OTHER_UIDS).find(|slot| !self.taken.values().any(|taken| taken == slot))
+            }
+        };
         let slot = free.ok_or_else(|| io::Error::other("all uids of the block are in use"))?;
         self.taken.insert(role, slot);
         Ok(self.first.map(|first| first.saturating_add(slot)))
@@ -38,21 +51,41 @@ impl Uids {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::PluginId;
+    use crate::core::{Lane, RemoteId};
     use crate::plan::MAX_SYNCERS;
-    use crate::runtime::UIDS;
+
+    const FIRST: u32 = 2_000_000_000;
+
+    fn given(uids: &mut Uids, roles: impl Iterator<Item = Role>) -> Vec<u32> {
+        roles.map_while(|role| uids.claim(role).ok().flatten()).collect()
+    }
 
     #[test]
-    fn the_last_uid_of_the_block_is_no_roles() {
-        let mut uids = Uids::new(Some(2_000_000_000));
-        let roles = (0..u8::try_from(UIDS).unwrap()).map(|n| Role::Plugin(PluginId(n)));
-        let given: Vec<u32> = roles.map_while(|role| uids.claim(role).ok().flatten()).collect();
-        let last = given.last().copied().unwrap();
-        assert_eq!((given.len(), last), (63, 2_000_000_062));
-        uids.release(Role::Plugin(PluginId(7)));
-        assert_eq!(uids.claim(Role::Watcher).unwrap(), Some(2_000_000_007));
-        assert!(uids.claim(Role::Plugin(PluginId(200))).is_err());
-        // The watcher and a plugin of each kind beside the syncers.
-        const { assert!(MAX_SYNCERS + 1 + 4 <= ROLE_UIDS) };
+    fn each_syncer_and_the_watcher_have_one() {
+        let mut uids = Uids::new(Some(FIRST));
+        assert_eq!(uids.claim(Role::Watcher).unwrap(), Some(FIRST));
+        let syncer = |id| Role::Syncer(RemoteId(id), Lane::Batch);
+        let all = given(&mut uids, (0..1000).map(syncer));
+        assert_eq!(all.len(), usize::try_from(MAX_SYNCERS).unwrap());
+        uids.release(syncer(7));
+        assert_eq!(uids.claim(syncer(1000)).unwrap(), Some(all[7]));
+        // One plugin of each kind beside them.
+        const { assert!(MAX_SYNCERS < OTHER_UIDS && PLUGIN_UIDS >= 4) };
+    }
+
+    /// A program that a plugin left running would share its uid with a syncer, and could trace it.
+    #[test]
+    fn a_plugins_uid_is_never_anothers() {
+        let mut uids = Uids::new(Some(FIRST));
+        let plugins = given(&mut uids, (0..=u8::MAX).map(|id| Role::Plugin(PluginId(id))));
+        // The last uid of the block is no role's.
+        assert_eq!(plugins, (FIRST + 56..FIRST + 63).collect::<Vec<_>>());
+        for id in 0..7 {
+            uids.release(Role::Plugin(PluginId(id)));
+        }
+        let syncers = (0..1000).map(|id| Role::Syncer(RemoteId(id), Lane::Full));
+        let others = given(&mut uids, syncers);
+        assert_eq!((others.len(), others.last()), (56, Some(&(FIRST + 55))));
+        assert_eq!(uids.claim(Role::Plugin(PluginId(2))).unwrap(), Some(plugins[2]));
     }
 }

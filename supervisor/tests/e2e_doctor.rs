@@ -6,6 +6,7 @@ mod support;
 
 use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
 use support::{Mirror, Setup, is_root, processes, supervisor, write};
@@ -137,6 +138,44 @@ fn beside_a_running_supervisor() {
     assert_eq!(mirror.supervisor().child("watcher"), watcher);
     assert!(processes::status(pid, "Pid").is_some());
     mirror.settle();
+}
+
+/// What every attempt being refused does not say: whether the work can be done at all.
+#[test]
+fn what_the_work_needs() {
+    if not_root() {
+        return;
+    }
+    let (code, text) = doctor(&Mirror::new(Setup::plain()));
+    assert_eq!(code, Some(0), "{text}");
+    for role in ["watcher", "syncer0"] {
+        assert!(text.contains(&format!("  ok    {role}: it is all there")), "{text}");
+    }
+    let failed = |setup: Setup, prepare: &dyn Fn(&Mirror), wanted: &str| {
+        let mirror = Mirror::new(setup);
+        prepare(&mirror);
+        let (code, text) = doctor(&mirror);
+        assert_eq!(code, Some(77), "{text}");
+        assert!(
+            text.lines().any(|line| line.contains("  FAIL  ") && line.contains(wanted)),
+            "{wanted}: {text}"
+        );
+    };
+    let script = Setup::plain().edit("<rsync>", "<rsync program=\"@DIR@/wrapper\">");
+    let make_script = |mirror: &Mirror| {
+        let path = mirror.dir.join("wrapper");
+        write(path.clone(), "#!/bin/sh\nexec rsync \"$@\"\n");
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    failed(script, &make_script, "wrapper: ");
+    let closed = Setup::plain().edit("<sersync>", "<privileges readAll=\"false\"/><sersync>");
+    let close = |mirror: &Mirror| {
+        fs::set_permissions(mirror.source(""), fs::Permissions::from_mode(0o700)).unwrap();
+    };
+    failed(closed, &close, "source0: Permission denied");
+    let secret = Setup::plain()
+        .edit("<rsync>", "<rsync><auth start=\"true\" users=\"u\" passwordfile=\"@DIR@/missing\"/>");
+    failed(secret, &|_| {}, "missing: No such file");
 }
 
 #[test]

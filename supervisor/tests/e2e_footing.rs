@@ -5,6 +5,7 @@
 mod support;
 
 use std::fs::{self, File, Permissions};
+use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -37,6 +38,19 @@ fn uid(pid: i32) -> u32 {
     let uids: Vec<&str> = uids.split(' ').collect();
     assert_eq!(uids, [uids[0]; 4]);
     uids[0].parse().unwrap()
+}
+
+/// Waits until there are roles and each is who it is to be: one that has just been started is not.
+fn wait_for_roles(supervisor: i32, is_right: impl Fn(u32) -> bool) {
+    wait_until("each role has its uid", SOON, || {
+        // One that ends meanwhile has none.
+        let uid = |pid| processes::status(pid, "Uid")?.split(' ').next()?.parse::<u32>().ok();
+        // The guardian is the supervisor's own.
+        let guardians = processes::roles(supervisor, "guardian");
+        let roles = processes::roles(supervisor, "").into_iter().filter(|pid| !guardians.contains(pid));
+        let roles: Vec<u32> = roles.filter_map(uid).collect();
+        roles.len() >= 2 && roles.into_iter().all(&is_right)
+    });
 }
 
 fn check(pid: i32, capabilities: &str) {
@@ -126,8 +140,7 @@ fn root_becomes_somebody_else() {
         None => assert_eq!((own - 2_000_000_000) % 64, 63),
     }
     mirror.wait_logged(&format!(" uid={own} capabilities=5 sandbox=required landlock="));
-    let roles: Vec<u32> = processes::roles(pid, "").into_iter().map(uid).collect();
-    assert!(roles.len() >= 2 && !roles.contains(&own) && !roles.contains(&0), "{own}: {roles:?}");
+    wait_for_roles(pid, |uid| uid != own && uid != 0);
     let [directory, lock] = system(&mirror);
     assert_eq!(fs::metadata(&directory).unwrap().uid(), own);
     assert_eq!(fs::metadata(&lock).unwrap().uid(), 0);
@@ -234,8 +247,7 @@ fn a_user_with_the_five_capabilities() {
         assert_eq!(uid(pid), NOBODY);
         mirror.wait_logged(&format!(" uid={NOBODY} capabilities=5 sandbox=required "));
         mirror.wait_equal(SOON);
-        let roles: Vec<u32> = processes::roles(pid, "").into_iter().map(uid).collect();
-        assert!(roles.len() >= 2 && roles.iter().all(|uid| *uid >= 2_000_000_000), "{roles:?}");
+        wait_for_roles(pid, |uid| uid >= 2_000_000_000);
         let base = mirror.dir.join(if variable == "RUNTIME_DIRECTORY" { "run" } else { "run/sersync" });
         assert!(places(&base, &mirror.config).iter().all(exists));
         mirror.supervisor().signal(Signal::SIGTERM);
@@ -316,4 +328,89 @@ fn an_ordinary_user() {
     for role in processes::roles(pid, "") {
         assert_eq!((uid(role), field(role, "CapEff").as_str()), (NOBODY, NONE));
     }
+}
+
+/// The program may be read by all who are root, and executed by nobody else: roles would never start.
+#[test]
+fn a_program_that_only_root_may_execute() {
+    if not_root() {
+        return;
+    }
+    let mut mirror = Mirror::new(Setup::plain());
+    let program = mirror.dir.join("program");
+    fs::copy(&mirror.setup.program, &program).unwrap();
+    fs::set_permissions(&program, Permissions::from_mode(0o700)).unwrap();
+    mirror.setup.program.clone_from(&program);
+    let mut command = support::supervisor::command(&mirror);
+    let output = command.args(mirror.setup.arguments(&mirror.config)).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(77), "{text}");
+    assert!(text.contains(&format!("chmod 755 {}", program.display())), "{text}");
+    assert!(system(&mirror).iter().all(|path| !exists(path)));
+}
+
+/// A user namespace in which nobody but root exists: there are no uids to give.
+#[test]
+fn root_of_a_user_namespace() {
+    if not_root() {
+        return;
+    }
+    let mut mirror = Mirror::new(Setup::exact());
+    let output = File::create(mirror.dir.join("log")).unwrap();
+    let mut command = Command::new("unshare");
+    command.arg("--map-root-user").arg(&mirror.setup.program);
+    command.args(mirror.setup.arguments(&mirror.config)).current_dir(mirror.dir.join("cwd"));
+    command.stdin(Stdio::null()).stdout(output.try_clone().unwrap()).stderr(output);
+    start(&mut mirror, &mut command);
+    mirror.wait_logged("user namespace: no block of 64 uids");
+    mirror.wait_logged(" roles=one-uid");
+    write(mirror.source("file"), "mirrored");
+    mirror.wait_equal(SOON);
+}
+
+/// As in a container without privileges: some uids exist, those from two thousand millions do not.
+#[test]
+fn a_user_namespace_with_some_uids() {
+    if not_root() {
+        return;
+    }
+    let mut mirror = Mirror::new(Setup::exact());
+    let output = File::create(mirror.dir.join("log")).unwrap();
+    let mut command = Command::new("unshare");
+    command.args(["--user", "sh", "-c", "read go; exec \"$@\"", "-"]).arg(&mirror.setup.program);
+    command.args(mirror.setup.arguments(&mirror.config)).current_dir(mirror.dir.join("cwd"));
+    command.stdin(Stdio::piped()).stdout(output.try_clone().unwrap()).stderr(output);
+    let mut child = command.spawn().unwrap();
+    let place = PathBuf::from(format!("/proc/{}", child.id()));
+    let ours = fs::read_link("/proc/self/ns/user").unwrap();
+    wait_until("it is in its namespace", SOON, || {
+        fs::read_link(place.join("ns/user")).is_ok_and(|its| its != ours)
+    });
+    // Inside and outside alike, so that the files keep their owners.
+    for map in ["uid_map", "gid_map"] {
+        fs::write(place.join(map), "0 0 65536\n").unwrap();
+    }
+    child.stdin.take().unwrap().write_all(b"\n").unwrap();
+    let mut supervisor = Supervisor::of(child, &mirror.dir.join("log"));
+    supervisor.wait_watching(mirror.sources.len());
+    let pid = supervisor.pid();
+    mirror.adopt(supervisor);
+    mirror.wait_logged(" roles=uids");
+    wait_for_roles(pid, |uid| (32_768..65_534).contains(&uid));
+    write(mirror.source("file"), "mirrored");
+    mirror.wait_equal(SOON);
+}
+
+/// Whoever starts it may have closed what it makes to itself.
+#[test]
+fn a_umask_that_forbids_everything() {
+    let mut mirror = Mirror::new(Setup::plain());
+    let output = File::create(mirror.dir.join("log")).unwrap();
+    let mut command = Command::new("sh");
+    command.args(["-c", "umask 777; exec \"$@\"", "-"]).arg(&mirror.setup.program);
+    command.args(mirror.setup.arguments(&mirror.config)).current_dir(mirror.dir.join("cwd"));
+    command.stdin(Stdio::null()).stdout(output.try_clone().unwrap()).stderr(output);
+    start(&mut mirror, &mut command);
+    write(mirror.source("file"), "mirrored");
+    mirror.wait_equal(SOON);
 }

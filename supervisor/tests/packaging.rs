@@ -98,9 +98,23 @@ fn exposure_is_what_was_promised() {
 fn what_a_restart_does_not_cure_is_not_restarted() {
     for unit in UNITS {
         let unit = fs::read_to_string(packaging(unit)).unwrap();
-        let wanted = [Exit::Usage, Exit::NoInput, Exit::Unavailable, Exit::NoPermission, Exit::Config];
+        // A missing root is none of them: its disk may be mounted late.
+        let wanted = [Exit::Usage, Exit::Unavailable, Exit::AlreadyRunning, Exit::NoPermission, Exit::Config];
         let wanted = wanted.map(|exit| exit.code().to_string());
         assert_eq!(values(&unit, "RestartPreventExitStatus"), wanted);
+        // And systemd does not give up on the rest.
+        assert_eq!(values(&unit, "StartLimitIntervalSec"), ["0"]);
+        assert_eq!(values(&unit, "TimeoutStartSec"), ["infinity"]);
+    }
+}
+
+/// A stop would remove the locks of other supervisors from below them.
+#[test]
+fn the_runtime_directory_outlives_a_stop() {
+    for unit in UNITS {
+        let unit = fs::read_to_string(packaging(unit)).unwrap();
+        assert_eq!(values(&unit, "RuntimeDirectoryPreserve"), ["yes"]);
+        assert_eq!(values(&unit, "WorkingDirectory"), ["/var/log/sersync"]);
     }
 }
 

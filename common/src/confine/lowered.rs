@@ -100,6 +100,15 @@ pub fn lower(lowering: &Lowering<'_>) -> Result<(), ConfineError> {
     Ok(())
 }
 
+/// For the process that ends what a dead supervisor left: it may end processes of any uid, and
+/// nothing else.
+pub fn keep_only_kill() -> Result<(), ConfineError> {
+    limits::no_core()?;
+    credentials::give_up_all_but(&CapsHashSet::from([Capability::CAP_KILL]))?;
+    at("8 no_new_privs", prctl::set_no_new_privs())?;
+    at("10 dumpable", prctl::set_dumpable(false))
+}
+
 /// Does `work` with the files of `owner`, who started the supervisor and whose directories it
 /// writes what the operator asked for in. Capabilities do not come back with it. `None` to do it
 /// as who we are.

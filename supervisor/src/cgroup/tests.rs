@@ -31,7 +31,7 @@ fn await_that(what: &str, mut condition: impl FnMut() -> bool) {
 #[test]
 fn which_file_says_what() {
     let plain = LimitsTable::default().watcher;
-    let wanted = [("memory.max", "2147483648"), ("memory.oom.group", "1"), ("pids.max", "4")];
+    let wanted = [("memory.max", "4294967296"), ("memory.oom.group", "1"), ("pids.max", "4")];
     let plainly: Vec<_> = settings(&plain, &set(ALL_OF_THEM));
     assert!(plainly.iter().map(|(file, value)| (*file, value.as_str())).eq(wanted), "{plainly:?}");
     let limits =

@@ -11,11 +11,12 @@ use common::log::{Shown, escape};
 use common::message::{RsyncVersion, SyncSlice};
 use nix::unistd::{Uid, User, geteuid};
 
-use super::{Report, probe};
+use super::Report;
 use crate::accounts;
 use crate::core::{Lane, RemoteId, Role};
 use crate::plan::Plan;
 use crate::privileges::{self, Grounds};
+use crate::runtime::{self, ROLE_UIDS};
 
 /// Directories that are counted at most; there is a supervisor to do it properly.
 const MOST_DIRECTORIES: u64 = 300_000;
@@ -124,12 +125,19 @@ pub(super) fn users(report: &mut Report, plan: &Plan, footing: Footing, uids: Op
         }
         Err(_) => report.note("no account sersync"),
     }
-    let Some(first) = uids else { return };
-    match plan.config().privileges.first_uid {
+    if uids.is_none() {
+        return;
+    }
+    let configured = plan.config().privileges.first_uid;
+    match configured {
+        Some(first) if !runtime::is_mapped(first) => {
+            report.fail(&format!("uids of the roles: 64 from {first} are not mapped in this user namespace"));
+        }
         Some(first) => report.good(&format!("uids of the roles: 64 from {first}, as configured")),
         None => report.good("uids of the roles: a free block of 64 from 2000000000 on"),
     }
-    let block = first..first.saturating_add(probe::UIDS);
+    let first = configured.unwrap_or_else(runtime::usual_uid);
+    let block = first..first.saturating_add(ROLE_UIDS);
     let nameless = block.filter(|&uid| !matches!(User::from_uid(Uid::from_raw(uid)), Ok(Some(_))));
     if plan.runs_ssh() && nameless.count() > 0 {
         let text = "ssh needs accounts for the uids of the roles";

@@ -4,6 +4,8 @@
 //! rsync is meant it starts itself once more, as the syncer starts rsync: with the same
 //! [`Confined::prepare`], and so in the domain below.
 
+use std::ffi::OsString;
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -15,6 +17,7 @@ use std::time::{Duration, Instant};
 use common::confine::attempts::{self, EVERYBODY, Targets, Verdict};
 use common::confine::{self, Confined, Confinement};
 use common::exit::Exit;
+use common::log::{Shown, escape};
 use common::wire::{self, FrameReader, Received, Rendezvous, Uplink, call_off, report_socket};
 use ipc_channel::ipc::IpcSender;
 use nix::errno::Errno;
@@ -22,6 +25,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::unistd::dup;
 use serde::{Deserialize, Serialize};
+
+use crate::runtime;
 
 /// How long one probe may take, whatever it tries.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -33,6 +38,10 @@ const MAX_COMPLAINT: u64 = 2048;
 const FIRST_UID: u32 = 2_000_262_144;
 /// Uids of one doctor.
 pub const UIDS: u32 = 16;
+/// Longest reason that a probe gives, in characters, and what a program may say of its version, in
+/// bytes.
+const MAX_WHY: usize = 500;
+const MAX_VERSION: u64 = 64 << 10;
 /// What a shell adds to the signal that ended a program.
 const SIGNALLED: i32 = 128;
 
@@ -57,6 +66,19 @@ pub struct Enter {
     pub place: Place,
     /// What it tries.
     pub trial: Trial,
+    /// What it has to be able to do.
+    pub needs: Needs,
+}
+
+/// What a role cannot work without.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Needs {
+    /// Directories that it lists; rsync runs in the first.
+    pub directories: Vec<OsString>,
+    /// Files that it, or what it starts, reads.
+    pub files: Vec<OsString>,
+    /// What it starts.
+    pub program: Option<OsString>,
 }
 
 /// What is tried, on whom.
@@ -75,6 +97,8 @@ pub enum Place {
     Role,
     /// In a program that the role starts.
     Program,
+    /// Nowhere: it looks for what it needs.
+    Work,
     /// Nowhere: it is there to be attacked.
     Victim,
 }
@@ -86,6 +110,8 @@ pub enum ProbeReport {
     Confined,
     /// How the next attempt of the list went.
     Tried(Verdict),
+    /// Something that it needs and has not; for people.
+    Lacks(String),
 }
 
 /// The role `probe`.
@@ -119,8 +145,52 @@ fn enter(channel: &str) -> Result<Exit, String> {
     match order.place {
         Place::Role => make(&order.trial, &uplink),
         Place::Program => start_program(&order.trial, &confined, down, &uplink).map_err(|error| text(&error)),
+        Place::Work => work(&order.needs, &confined, &uplink).map_err(|error| text(&error)),
         Place::Victim => Ok(Exit::Ok),
     }
+}
+
+/// Says what of its needs it cannot have.
+fn work(needs: &Needs, confined: &Confined, uplink: &Uplink) -> Result<Exit, wire::SendError> {
+    let lacks = |name: &OsString, why: &dyn std::fmt::Display| {
+        let why: String = why.to_string().chars().take(MAX_WHY).collect();
+        uplink.send(&ProbeReport::Lacks(format!("{}: {why}", Shown(name))))
+    };
+    for directory in &needs.directories {
+        // The first entry counts too: opened is not yet listed.
+        let listed = fs::read_dir(directory).and_then(|mut entries| entries.next().transpose());
+        listed.map(drop).or_else(|error| lacks(directory, &error))?;
+    }
+    for file in &needs.files {
+        let read = File::open(file).and_then(|mut file| file.read(&mut [0]));
+        read.map(drop).or_else(|error| lacks(file, &error))?;
+    }
+    if let Some(program) = &needs.program {
+        let ran = run_below(program, needs.directories.first(), confined);
+        ran.or_else(|error| lacks(program, &error))?;
+    }
+    Ok(Exit::Ok)
+}
+
+/// Asks a program for its version where the syncer runs it: in the directory, and in the domain below.
+fn run_below(program: &OsString, directory: Option<&OsString>, confined: &Confined) -> io::Result<()> {
+    let (output, theirs) = io::pipe()?;
+    let mut command = Command::new(program);
+    command.arg("--version").env_clear().env("LC_ALL", "C").stdin(Stdio::piped());
+    command.stdout(theirs.try_clone()?).stderr(theirs);
+    directory.map(|directory| command.current_dir(directory));
+    confined.prepare(&mut command);
+    let mut child = command.spawn()?;
+    // Else this process holds the other end, and never hears that it is closed.
+    drop(command);
+    let mut said = Vec::new();
+    output.take(MAX_VERSION).read_to_end(&mut said)?;
+    let status = child.wait()?;
+    if status.success() {
+        return Ok(());
+    }
+    let line = said.split(|&byte| byte == b'\n').next().unwrap_or_default();
+    Err(io::Error::other(format!("{status}: {}", escape(line))))
 }
 
 /// Makes attempts until one comes through: the process may be another then.
@@ -165,9 +235,10 @@ pub fn run_program() -> Exit {
     }
 }
 
-/// The first of the uids that this doctor's probes have.
-pub fn first_uid(configured: Option<u32>) -> u32 {
-    configured.unwrap_or_else(|| FIRST_UID.saturating_add(std::process::id().saturating_mul(UIDS)))
+/// The first of the uids that this doctor's probes have: never those of a supervisor, which may be
+/// running. `None` where there are none to be had.
+pub fn first_uid() -> Option<u32> {
+    runtime::for_probes(FIRST_UID.saturating_add(std::process::id().saturating_mul(UIDS)))
 }
 
 /// How a probe ended.
@@ -219,7 +290,7 @@ impl Probe {
         let mut probe = Probe { process, reports, orders, frames: FrameReader::default(), deadline };
         match probe.hear()? {
             Some(ProbeReport::Confined) => {}
-            Some(ProbeReport::Tried(_)) => {
+            Some(ProbeReport::Tried(_) | ProbeReport::Lacks(_)) => {
                 return Err(io::Error::other("it made attempts before it was confined"));
             }
             None => return Err(probe.process.complaint()),
@@ -241,16 +312,41 @@ impl Probe {
         while let Some(report) = self.hear()? {
             match report {
                 ProbeReport::Tried(verdict) => verdicts.push(verdict),
-                ProbeReport::Confined => return Err(io::Error::other("it was confined twice")),
+                ProbeReport::Confined | ProbeReport::Lacks(_) => {
+                    return Err(io::Error::other("it reports what it was not asked for"));
+                }
             }
         }
+        Ok((verdicts, self.end()?))
+    }
+
+    /// Lets it look for what it needs: what it has not.
+    pub fn needs(mut self) -> io::Result<Vec<String>> {
+        self.orders.send(ProbeOrder::Go).map_err(io::Error::other)?;
+        let mut lacks = Vec::new();
+        while let Some(report) = self.hear()? {
+            match report {
+                ProbeReport::Lacks(what) => lacks.push(what),
+                ProbeReport::Confined | ProbeReport::Tried(_) => {
+                    return Err(io::Error::other("it reports what it was not asked for"));
+                }
+            }
+        }
+        match self.end()? {
+            End::Done => Ok(lacks),
+            End::Signal(signal) => Err(io::Error::other(format!("it died of signal {signal}"))),
+        }
+    }
+
+    /// How it ended.
+    fn end(&mut self) -> io::Result<End> {
         let status = self.process.0.wait()?;
         let code = status.code().unwrap_or_default();
         let signal =
             status.signal().or_else(|| Some(code.saturating_sub(SIGNALLED)).filter(|&signal| signal > 0));
         match signal {
-            Some(signal) => Ok((verdicts, End::Signal(signal))),
-            None if status.success() => Ok((verdicts, End::Done)),
+            Some(signal) => Ok(End::Signal(signal)),
+            None if status.success() => Ok(End::Done),
             None => Err(self.process.complaint()),
         }
     }

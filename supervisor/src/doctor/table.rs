@@ -12,7 +12,7 @@ use common::event::TreeId;
 use nix::libc::{SIGSYS, SIGXFSZ};
 
 use super::Report;
-use super::probe::{End, Enter, Place, Probe, Trial};
+use super::probe::{End, Enter, Needs, Place, Probe, Trial};
 use super::scene::{self, Scene};
 use crate::core::{Lane, PluginId, RemoteId, Role};
 use crate::domains;
@@ -58,6 +58,18 @@ pub(super) fn show(report: &mut Report, plan: &Plan, grounds: Grounds, uids: Opt
     }
     for (attempt, names) in residuals {
         report.note(&format!("known to be possible: {} ({})", attempt.what, names.join(", ")));
+    }
+    report.section("work: what the roles need, tried within the sandbox");
+    let syncers = (0_u16..).map(RemoteId).take_while(|&id| plan.remote(id).is_some());
+    let syncers = syncers.map(|id| Role::Syncer(id, Lane::Batch));
+    let watched = plan.has_remotes().then_some(Role::Watcher);
+    for role in watched.into_iter().chain(syncers) {
+        let name = plan.name(role);
+        match table.lacks(role) {
+            Ok(lacks) if lacks.is_empty() => report.good(&format!("{name}: it is all there")),
+            Ok(lacks) => lacks.iter().for_each(|what| report.fail(&format!("{name}: {what}"))),
+            Err(error) => report.fail(&format!("{name}: could not be tried: {error}")),
+        }
     }
 }
 
@@ -111,7 +123,12 @@ impl Table<'_> {
         while !left.is_empty() {
             let names = left.iter().map(|attempt| attempt.name.to_owned()).collect();
             let trial = Trial { attempts: names, targets: targets.clone() };
-            let probe = Probe::start(Enter { confinement: confinement.clone(), place, trial })?;
+            let probe = Probe::start(Enter {
+                confinement: confinement.clone(),
+                place,
+                trial,
+                needs: Needs::default(),
+            })?;
             self.scene.swap()?;
             let (mut verdicts, end) = probe.go()?;
             match end {
@@ -140,11 +157,40 @@ impl Table<'_> {
         Ok(results)
     }
 
+    /// What a role needs and cannot have: its root, its secrets, rsync.
+    fn lacks(&self, role: Role) -> io::Result<Vec<String>> {
+        let trial = Trial { attempts: Vec::new(), targets: self.scene.targets(Vec::new()) };
+        let (confinement, needs) = (self.confinement(role, PROBED)?, self.needs(role));
+        Probe::start(Enter { confinement, place: Place::Work, trial, needs })?.needs()
+    }
+
+    fn needs(&self, role: Role) -> Needs {
+        let plan = self.plan;
+        match role {
+            Role::Watcher => {
+                let roots = (0_u16..).take(plan.trees()).map(|tree| plan.watch(TreeId(tree)).to_owned());
+                Needs { directories: roots.collect(), ..Needs::default() }
+            }
+            Role::Syncer(id, _) => {
+                let slice = self.confinement(role, PROBED).ok().and_then(|it| plan.sync_slice(id, it));
+                let Some(slice) = slice else { return Needs::default() };
+                let root = Path::new(&slice.root);
+                let password = slice.remote.rsync.auth.and_then(|auth| auth.password_file);
+                let password = || password.map(|file| root.join(file).into_os_string());
+                let files = slice.ssh.map(|ssh| ssh.identities);
+                let files = files.unwrap_or_else(|| password().into_iter().collect());
+                let program = Some(slice.rsync_program);
+                Needs { directories: vec![slice.root], files, program }
+            }
+            Role::Plugin(_) => Needs::default(),
+        }
+    }
+
     /// A role that is there to be attacked.
     fn victim(&self) -> io::Result<Probe> {
         let confinement = self.confinement(Role::Watcher, VICTIM)?;
         let trial = Trial { attempts: Vec::new(), targets: self.scene.targets(Vec::new()) };
-        Probe::start(Enter { confinement, place: Place::Victim, trial })
+        Probe::start(Enter { confinement, place: Place::Victim, trial, needs: Needs::default() })
     }
 
     /// What the supervisor would tell a role.

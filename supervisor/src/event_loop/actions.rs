@@ -16,13 +16,11 @@ use super::{EventLoop, Stop, send_kill};
 use crate::child::{Child, Met, Orders};
 use crate::core::outlet::Event;
 use crate::core::{Action, Input, PluginId, Role};
+use crate::lowering::CDN_LOG;
 use crate::operator_file::{self, Owner};
 use crate::privileges;
 use crate::runtime::Runtime;
 use crate::say::say_full_sync;
-
-/// Where the answers of a CDN are recorded: in the directory that the supervisor was started in.
-const CDN_LOG: &str = "errorlog.txt";
 
 impl EventLoop {
     pub(super) fn perform(&mut self, actions: Vec<Action>) {

@@ -13,6 +13,7 @@ use super::{EventLoop, send_kill};
 use crate::cgroup::Rest;
 use crate::child::Standing;
 use crate::core::Input;
+use crate::guardian::Guardian;
 use crate::orphans;
 
 /// Most frames taken from one that is dead: more than its socket holds.
@@ -23,6 +24,10 @@ impl EventLoop {
         let flags = WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED;
         loop {
             match waitpid(None, Some(flags)) {
+                Ok(WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, _, _)) if self.is_guardian(pid) => {
+                    warn!("guardian died; starting another one");
+                    self.guard();
+                }
                 Ok(WaitStatus::Exited(pid, code)) => self.buried(pid, format!("exit status {code}")),
                 Ok(WaitStatus::Signaled(pid, signal, _)) => {
                     self.suspect(pid, signal);
@@ -58,7 +63,8 @@ impl EventLoop {
         let rest = if self.plan.is_command(role) { Rest::LivesOn } else { Rest::Ends };
         let hit = self.host.end(self.start.elapsed(), child.bury(), rest);
         // An rsync that outlived its syncer must not write beside the next one.
-        orphans::end(|pid| self.children.contains_key(&pid), &self.spared);
+        let known = |pid| self.children.contains_key(&pid) || self.is_guardian(Pid::from_raw(pid));
+        orphans::end(known, &self.spared);
         self.uids.release(role);
         self.tell(if outdated { Input::Outdated(role) } else { Input::Exited(role, how + hit) });
     }
@@ -81,6 +87,29 @@ impl EventLoop {
                 Err(_) => break,
             }
         }
+        if let Some(guardian) = self.guardian.take() {
+            guardian.dismiss();
+        }
         orphans::end(|_| false, &self.spared);
+    }
+
+    /// Starts the guardian, where roles have uids of their own. After the command plugins are
+    /// started, whose uids it spares.
+    pub(super) fn guard(&mut self) {
+        self.guardian = None;
+        let Some(runtime) = &self.runtime else { return };
+        let Some(first) = runtime.first_uid else { return };
+        match Guardian::start(first, &self.spared, runtime.block_lock()) {
+            Ok(guardian) => self.guardian = Some(guardian),
+            Err(error) => {
+                error!(
+                    "guardian could not be started: {error}; if the supervisor is killed, an ssh may live on"
+                );
+            }
+        }
+    }
+
+    fn is_guardian(&self, pid: Pid) -> bool {
+        self.guardian.as_ref().is_some_and(|guardian| guardian.pid() == pid.as_raw())
     }
 }

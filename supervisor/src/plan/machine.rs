@@ -1,6 +1,8 @@
 //! What a config names, looked for on this machine: roots, accounts, programs.
 
 use std::ffi::{OsStr, OsString};
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -17,6 +19,8 @@ use crate::domains;
 
 /// Oldest rsync that compares nanoseconds and removes missing arguments.
 const OLDEST_RSYNC: RsyncVersion = (3, 1, 3);
+/// Most that a loader may say of a program's libraries, in bytes.
+const MAX_LIST: u64 = 64 << 10;
 /// rsyncs before this one have known holes in the client.
 const SAFE_RSYNC: RsyncVersion = (3, 4, 3);
 
@@ -122,6 +126,59 @@ pub(super) fn check_params(config: &Config, warnings: &mut Vec<String>) {
                 .to_owned(),
         );
     }
+    let follows = |remote: &Remote| {
+        let links =
+            [("--copy-links", Some(b'L')), ("--copy-unsafe-links", None), ("--copy-dirlinks", Some(b'k'))];
+        links.into_iter().any(|(long, short)| syncer::sets(&remote.rsync.params, long, short))
+    };
+    if config.sandbox && remotes(config).any(follows) {
+        warnings.push(
+            "-L, -k and --copy-unsafe-links follow links within the watched directory only: what lies outside of it \
+             is refused in the sandbox; watch it too, or switch the sandbox off with <sandbox start=\"false\"/>"
+                .to_owned(),
+        );
+    }
+}
+
+/// Says in time that names cannot be looked up: musl asks over UDP, and TCP only for what is long.
+pub(super) fn check_lookups(rsync: &Path, config: &Config, warnings: &mut Vec<String>) {
+    let named = remotes(config).find(|remote| domains::is_name(&remote.host));
+    let (Some(remote), true, Ok(Some(loader))) = (named, config.sandbox, domains::interpreter(rsync)) else {
+        return;
+    };
+    if is_musl(&loader) {
+        warnings.push(format!(
+            "remote {}: {} uses musl, whose lookups take UDP, which the sandbox refuses; give the address in place of \
+             the name, or put it into /etc/hosts",
+            Shown(OsStr::new(&remote.host)),
+            Shown(rsync.as_os_str())
+        ));
+    }
+}
+
+fn is_musl(loader: &Path) -> bool {
+    loader.file_name().is_some_and(|name| name.as_bytes().starts_with(b"ld-musl"))
+}
+
+/// Libraries of a program that stand elsewhere than libraries do; none where its loader does not
+/// say. Asked without the supervisor's privileges.
+pub(super) fn libraries(program: &Path, uid: Option<u32>) -> Vec<PathBuf> {
+    let Ok(Some(loader)) = domains::interpreter(program) else { return Vec::new() };
+    let mut command = Command::new(loader);
+    command.arg("--list").arg(program).env_clear().current_dir("/");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    if let Some(uid) = uid {
+        command.uid(uid).gid(uid);
+        confine::without_capabilities(&mut command);
+    }
+    let Ok(mut child) = command.spawn() else { return Vec::new() };
+    let mut said = Vec::new();
+    let output = child.stdout.take().map(|output| output.take(MAX_LIST));
+    let _ = output.map(|mut output| output.read_to_end(&mut said));
+    // It may have more to say than anybody wants to hear.
+    let _ = child.kill();
+    let _ = child.wait();
+    domains::elsewhere(&String::from_utf8_lossy(&said))
 }
 
 /// `rsync  version 3.5.0  protocol version 32` → `(3, 5, 0)`.
@@ -137,6 +194,54 @@ fn version(line: &str) -> Option<RsyncVersion> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use common::config::parse;
+
+    /// The shipped config, with these parameters of rsync and this host.
+    fn config(params: &str, host: &str) -> Config {
+        let text = format!(
+            "<head version=\"2.5\"><sersync><localpath watch=\"/tmp\"><remote ip=\"{host}\" name=\"m\"/></localpath>\
+             <rsync><commonParams params=\"{params}\"/></rsync></sersync></head>"
+        );
+        let parsed = parse(text.as_bytes());
+        parsed.config.unwrap_or_else(|| panic!("{:?}", parsed.diagnostics))
+    }
+
+    #[test]
+    fn links_that_lead_out_are_told_of() {
+        for (params, expected) in [
+            ("-artuz", 0),
+            ("-aL", 1),
+            ("-ak", 1),
+            ("-a --copy-links", 1),
+            ("-a --copy-unsafe-links", 1),
+            ("-al", 0),
+        ] {
+            let mut warnings = Vec::new();
+            check_params(&config(params, "127.0.0.1"), &mut warnings);
+            assert_eq!(warnings.len(), expected, "{params}: {warnings:?}");
+        }
+    }
+
+    #[test]
+    fn loaders_of_musl() {
+        assert!(is_musl(Path::new("/lib/ld-musl-x86_64.so.1")));
+        assert!(!is_musl(Path::new("/lib64/ld-linux-x86-64.so.2")));
+        // This machine's is none, so nothing is said.
+        let mut warnings = Vec::new();
+        check_lookups(&std::env::current_exe().unwrap(), &config("-a", "web.example"), &mut warnings);
+        assert!(
+            warnings.is_empty()
+                || is_musl(&domains::interpreter(&std::env::current_exe().unwrap()).unwrap().unwrap())
+        );
+    }
+
+    #[test]
+    fn libraries_of_what_is_here() {
+        // Nothing of this machine's own stands elsewhere; what is no program has none.
+        assert_eq!(libraries(Path::new("/bin/true"), None), Vec::<PathBuf>::new());
+        assert_eq!(libraries(Path::new("/etc/passwd"), None), Vec::<PathBuf>::new());
+    }
 
     #[test]
     fn versions_of_rsync() {
