@@ -220,8 +220,8 @@ fn place_of(path: &Path, owner: Owner) -> Option<PathBuf> {
     let Ok(real) = directory.canonicalize() else {
         // That it is missing was said already; what follows from it was not.
         warn!(
-            "fail log path={}: it is not written before its directory is there and the supervisor is started anew",
-            Shown(path.as_os_str())
+            "directory={}: make it and start the supervisor anew, for the fail log",
+            Shown(directory.as_os_str())
         );
         return None;
     };

@@ -7,10 +7,12 @@ mod support;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use support::supervisor::Supervisor;
 use support::{Mirror, SOON, Setup, is_root, processes, supervisor, wait_until, write};
 
 /// How a run ended, and what it wrote.
@@ -254,6 +256,38 @@ fn what_others_may_write_or_read_is_refused() {
         assert!(said.contains(cure) && said.contains(&file.display().to_string()), "{what}: {said}");
         assert!(!said.contains("hush"), "{said}");
     }
+}
+
+/// `Type=notify`: ready once everything is watched, and stopping when it is told to.
+#[test]
+fn systemd_hears_how_it_is() {
+    let mut mirror = Mirror::new(Setup::plain());
+    let address = mirror.dir.join("notify");
+    let socket = UnixDatagram::bind(&address).unwrap();
+    socket.set_read_timeout(Some(SOON)).unwrap();
+    let mut command = supervisor::command(&mirror);
+    command.arg("-o").arg(&mirror.config).env("NOTIFY_SOCKET", &address).env("WATCHDOG_USEC", "4000000");
+    let output = fs::File::create(mirror.dir.join("log")).unwrap();
+    command.stdout(output.try_clone().unwrap()).stderr(output);
+    let running = Supervisor::of(command.spawn().unwrap(), &mirror.dir.join("log"));
+    let pid = running.pid();
+    mirror.adopt(running);
+    let mut heard = String::new();
+    let mut hear = |word: &str| {
+        while !heard.contains(word) {
+            let mut datagram = [0; 512];
+            let length =
+                socket.recv(&mut datagram).unwrap_or_else(|error| panic!("no {word}: {error}: {heard}"));
+            heard.push_str(&String::from_utf8_lossy(&datagram[..length]));
+            heard.push('\n');
+        }
+    };
+    hear("READY=1");
+    hear(&format!("MAINPID={pid}"));
+    hear("STATUS=watching trees=1/1 remotes=1");
+    hear("WATCHDOG=1");
+    mirror.supervisor().signal(Signal::SIGTERM);
+    hear("STOPPING=1");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -98,6 +98,73 @@ fn a_password_file_that_is_replaced() {
     mirror.wait_equal(SOON);
     mirror.wait_logged("a new syncer takes over path=");
     assert_eq!(mirror.logged("child died"), 0, "{}", mirror.log());
+}
+
+/// Whoever owns a directory above the root must not choose what is read with the right to read
+/// everything.
+#[test]
+fn a_way_that_somebody_else_bends() {
+    if !is_root() {
+        return eprintln!("skipped: needs root");
+    }
+    let mut mirror = Mirror::new(Setup::plain().edit("/source0\"", "/home/www\""));
+    let at = |name: &str| mirror.dir.join(name);
+    for name in ["home", "home/www", "private"] {
+        fs::create_dir(at(name)).unwrap();
+        chown(at(name), Some(65534), Some(65534)).unwrap();
+    }
+    chown(at("private"), Some(0), Some(0)).unwrap();
+    write(at("private/secret"), "for root only");
+    mirror.run();
+    write(mirror.dir.join("home/www/file"), "1");
+    wait_until("a file arrives", SOON, || holds(mirror.replica("file"), "1"));
+    fs::rename(mirror.dir.join("home/www"), mirror.dir.join("home/www2")).unwrap();
+    symlink("../private", mirror.dir.join("home/www")).unwrap();
+    lchown(mirror.dir.join("home/www"), Some(65534), Some(65534)).unwrap();
+    mirror.wait_logged("of uid 65534 leads to what belongs to uid 0");
+    // The old directory in its place again: it goes on, and nothing else came meanwhile.
+    fs::remove_file(mirror.dir.join("home/www")).unwrap();
+    fs::rename(mirror.dir.join("home/www2"), mirror.dir.join("home/www")).unwrap();
+    wait_until("it is watched again", Duration::from_secs(30), || mirror.logged("watching tree=") > 1);
+    write(mirror.dir.join("home/www/file"), "2");
+    wait_until("it goes on", SOON, || holds(mirror.replica("file"), "2"));
+    assert!(!mirror.replica("secret").exists());
+}
+
+/// The very same directory after its disk was unmounted and mounted again: the rule for it went
+/// with the mount.
+#[test]
+fn a_disk_that_comes_back() {
+    if !is_root() {
+        return eprintln!("skipped: needs root");
+    }
+    let mut mirror = Mirror::new(Setup::plain().edit("/source0\"", "/disk/www\""));
+    let (image, disk) = (mirror.dir.join("image"), mirror.dir.join("disk"));
+    fs::create_dir(&disk).unwrap();
+    fs::File::create(&image).unwrap().set_len(16 << 20).unwrap();
+    let run = |program: &str, args: &[&OsStr]| {
+        Command::new(program).args(args).output().is_ok_and(|output| output.status.success())
+    };
+    let mount = || run("mount", &["-o".as_ref(), "loop".as_ref(), image.as_ref(), disk.as_ref()]);
+    if !run("mkfs.ext4", &["-q".as_ref(), image.as_ref()]) || !mount() {
+        return eprintln!("skipped: no mkfs.ext4 or no loop device");
+    }
+    fs::create_dir(disk.join("www")).unwrap();
+    let mut check = || {
+        mirror.run();
+        write(disk.join("www/before"), "1");
+        wait_until("a file arrives", SOON, || holds(mirror.replica("before"), "1"));
+        wait_until("it can be unmounted", Duration::from_secs(30), || run("umount", &[disk.as_ref()]));
+        mirror.wait_logged("root lost");
+        assert!(mount());
+        write(disk.join("www/after"), "2");
+        wait_until("what came after it", Duration::from_secs(60), || holds(mirror.replica("after"), "2"));
+    };
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(&mut check));
+    run("umount", &["-l".as_ref(), disk.as_ref()]);
+    if let Err(panic) = result {
+        std::panic::resume_unwind(panic);
+    }
 }
 
 /// Where the name server of this test listens: port 53, which only root can take.

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use common::confine::Confined;
 use common::event::RootId;
@@ -26,15 +26,6 @@ use crate::warm::Warm;
 const MAX_LOGGED: u32 = 1000;
 /// How much of a list is made at a time, in bytes.
 const FEED_BYTES: usize = 32 << 10;
-/// Longest run of rsync.
-const MAX_RUN: Duration = Duration::from_hours(24);
-/// Shortest time without progress after which a run is ended. rsync's own timeout comes first; this
-/// is for a remote that defeats it. Long enough for one that is only slow: at the end of a
-/// transfer there may be nothing but a sign of life each half timeout, of some 30 µs.
-const BELT: (Duration, Duration) = (Duration::from_mins(30), Duration::from_millis(1));
-/// The same when the user has switched rsync's timeout off. One that hangs wakes each minute.
-const NO_TIMEOUT: (Duration, Duration) = (Duration::from_hours(1), Duration::from_millis(10));
-
 /// How a job ended, as [`common::message::SyncerReport::Done`] tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobEnd {
@@ -95,7 +86,7 @@ impl Worker {
             id: job.root,
             deletions,
             pulse: Pulse::new(beat),
-            limits: limits(&self.slice),
+            limits: Limits::with_timeout(argv::timeout(&self.slice)),
             log_left: MAX_LOGGED,
             warm,
             abilities: self.abilities,
@@ -399,12 +390,4 @@ fn severity(outcome: Outcome) -> u8 {
         Outcome::RootEmpty => 8,
         Outcome::RootGone => 9,
     }
-}
-
-fn limits(slice: &SyncSlice) -> Limits {
-    let (no_progress, work) = match argv::timeout(slice) {
-        0 => NO_TIMEOUT,
-        seconds => (BELT.0.max(Duration::from_secs(seconds.into()).saturating_mul(10)), BELT.1),
-    };
-    Limits { no_progress, work, total: MAX_RUN }
 }

@@ -20,6 +20,15 @@ use crate::outcome::Ended;
 use crate::session::{Output, Session};
 use crate::tail::Stream;
 
+/// Longest run of rsync.
+const MAX_RUN: Duration = Duration::from_hours(24);
+/// Shortest time without progress after which a run is ended. rsync's own timeout comes first; this
+/// is for a remote that defeats it. Long enough for one that is only slow: at the end of a
+/// transfer there may be nothing but a sign of life each half timeout, of some 30 µs.
+const BELT: (Duration, Duration) = (Duration::from_mins(30), Duration::from_millis(1));
+/// The same when the user has switched rsync's timeout off. One that hangs wakes each minute.
+const NO_TIMEOUT: (Duration, Duration) = (Duration::from_hours(1), Duration::from_millis(10));
+
 /// Whether there is more of the list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Feed {
@@ -38,6 +47,17 @@ pub(crate) struct Limits {
     pub(crate) work: Duration,
     /// Altogether.
     pub(crate) total: Duration,
+}
+
+impl Limits {
+    /// For runs with that `--timeout`, in seconds; 0 for none.
+    pub(crate) fn with_timeout(timeout: u32) -> Limits {
+        let (no_progress, work) = match timeout {
+            0 => NO_TIMEOUT,
+            seconds => (BELT.0.max(Duration::from_secs(seconds.into()).saturating_mul(10)), BELT.1),
+        };
+        Limits { no_progress, work, total: MAX_RUN }
+    }
 }
 
 /// What a sign of life tells.
