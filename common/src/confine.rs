@@ -1,6 +1,6 @@
 //! BOUNDARY: the numbered list that makes a process powerless, and the proof that it did.
 //!
-//! The only module that changes credentials, capabilities or limits, and in [`raw`] the only one
+//! The only module that changes credentials, capabilities or limits, and in `raw` the only one
 //! with `unsafe`. [`start_clean`] is a role's very first act; [`enter`] comes after it was told
 //! what it may keep and before it reads anything that others wrote (invariant I2). The supervisor
 //! then looks for itself with [`check_from_outside`], and lowers itself with [`lower`].

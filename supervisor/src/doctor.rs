@@ -14,6 +14,7 @@
 //! | `table` | all roles, all attempts |
 
 mod host;
+pub mod order;
 pub mod probe;
 mod remotes;
 mod scene;

@@ -12,7 +12,8 @@ use common::event::TreeId;
 use nix::libc::{SIGSYS, SIGXFSZ};
 
 use super::Report;
-use super::probe::{End, Enter, Needs, Place, Probe, Trial};
+use super::order::{Enter, Needs, Place, Trial};
+use super::probe::{End, Probe};
 use super::scene::{self, Scene};
 use crate::core::{Lane, PluginId, RemoteId, Role};
 use crate::domains;
