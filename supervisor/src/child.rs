@@ -54,7 +54,7 @@ pub struct Met {
 pub enum Standing {
     /// They do.
     Heard,
-    /// Killed, for what it said or because it hung up; nothing more of it is read.
+    /// Killed for what it said; nothing more of it is read.
     Condemned,
     /// It closed its socket, and is about to end.
     Silent,

@@ -26,6 +26,8 @@ use crate::runtime::ROLE_UIDS;
 
 /// How long processes may take to go.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long one must have lived.
+const SETTLED: Duration = Duration::from_secs(1);
 /// Pause between two looks.
 const PAUSE: u8 = 5;
 
@@ -33,6 +35,7 @@ const PAUSE: u8 = 5;
 #[derive(Debug)]
 pub struct Guardian {
     pid: i32,
+    since: Instant,
     /// Open as long as the supervisor lives.
     alive: io::PipeWriter,
 }
@@ -50,7 +53,7 @@ impl Guardian {
         // Nothing is said there; it is only a place that an exec keeps.
         command.stdout(lock.map_or_else(Stdio::null, Stdio::from));
         let pid = command.spawn()?.id().cast_signed();
-        Ok(Guardian { pid, alive })
+        Ok(Guardian { pid, since: Instant::now(), alive })
     }
 
     /// Its pid.
@@ -58,9 +61,15 @@ impl Guardian {
         self.pid
     }
 
+    /// True when it has lived long enough to be started again should it die: one that cannot live
+    /// would be started without end.
+    pub fn has_settled(&self) -> bool {
+        self.since.elapsed() >= SETTLED
+    }
+
     /// Lets it end, and waits for that: it has nothing to do when all roles are gone.
     pub fn dismiss(self) {
-        let Guardian { pid, alive } = self;
+        let Guardian { pid, since: _, alive } = self;
         drop(alive);
         let _ = waitpid(Pid::from_raw(pid), None);
     }

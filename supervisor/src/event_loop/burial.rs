@@ -25,8 +25,13 @@ impl EventLoop {
         loop {
             match waitpid(None, Some(flags)) {
                 Ok(WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, _, _)) if self.is_guardian(pid) => {
-                    warn!("guardian died; starting another one");
-                    self.guard();
+                    if self.guardian.as_ref().is_some_and(Guardian::has_settled) {
+                        warn!("guardian died; starting another one");
+                        self.guard();
+                    } else {
+                        error!("guardian died at once; if the supervisor is killed, an ssh may live on");
+                        self.guardian = None;
+                    }
                 }
                 Ok(WaitStatus::Exited(pid, code)) => self.buried(pid, format!("exit status {code}")),
                 Ok(WaitStatus::Signaled(pid, signal, _)) => {
