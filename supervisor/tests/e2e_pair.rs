@@ -12,7 +12,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use support::random::{Random, seed};
-use support::{Mirror, Setup, exists, holds, pause, scale, wait_until, walk, write};
+use support::{Mirror, Setup, exists, holds, pause, scale, walk, write};
 
 /// No daemon may have anything to write down for so long.
 const SILENCE: Duration = Duration::from_secs(5);
@@ -60,19 +60,31 @@ impl Pair {
         text.lines().filter(|line| !line.starts_with(".d..t......")).collect::<Vec<_>>().join("\n")
     }
 
+    /// The end of what both daemons wrote down.
+    fn last_lines(&self) -> String {
+        let of = |machine: &Mirror| {
+            let text = fs::read_to_string(log(machine)).unwrap_or_default();
+            let lines: Vec<&str> = text.lines().rev().take(60).collect();
+            lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+        };
+        self.0.iter().map(of).collect::<Vec<_>>().join("\n-- the other --\n")
+    }
+
     /// Waits until nothing has been sent for a while; then both must be equal. Returns what the
     /// daemons wrote down since the start.
     fn wait_silent(&self) -> usize {
         let size =
             || self.0.iter().map(|machine| fs::metadata(log(machine)).map_or(0, |log| log.len())).sum();
         let (mut last, mut since): (u64, Instant) = (size(), Instant::now());
-        wait_until("nothing is sent any more", SILENT_BY, || {
+        let deadline = Instant::now() + SILENT_BY;
+        while since.elapsed() < SILENCE {
+            pause(Duration::from_millis(20));
             let now = size();
             if now != last {
                 (last, since) = (now, Instant::now());
             }
-            since.elapsed() >= SILENCE
-        });
+            assert!(Instant::now() < deadline, "still sending: {}", self.last_lines());
+        }
         assert_eq!(self.difference(), "", "silent, but not equal");
         self.0
             .iter()

@@ -12,6 +12,8 @@ use std::time::Duration;
 use common::event::{Change, Dirt, IN_CREATE, RECEIVED, merged};
 use common::path::RelPath;
 
+use super::retry::Jitter;
+
 /// Most paths that wait for one remote.
 pub const MAX_PATHS: usize = 200_000;
 /// How long the removal of a file is held: editors remove a file before they write it anew,
@@ -22,8 +24,9 @@ pub const HOLD: Duration = Duration::from_millis(250);
 pub const SETTLE: Duration = Duration::from_millis(10);
 /// How long a file waits that an rsync brought, where two servers mirror one another (`-u`): it
 /// is most likely our own edit coming back, and must not undo the one after it. rsync protects
-/// what is newer by two whole seconds; what is not has arrived here by then.
-pub const ECHO: Duration = Duration::from_secs(2);
+/// what is newer by two whole seconds; what is not has arrived here by then. Give or take a
+/// fifth: two servers that swapped their edits would go on swapping if both waited alike.
+pub const ECHO: Duration = Duration::from_millis(2500);
 /// Longest such wait while rsyncs keep bringing the file anew.
 const ECHO_MOST: Duration = Duration::from_secs(60);
 /// What a path costs in an order beside its bytes.
@@ -64,6 +67,7 @@ pub struct Backlog {
     entries: BTreeMap<RelPath, Entry>,
     queue: BTreeMap<(Duration, u64), RelPath>,
     sequence: u64,
+    jitter: Jitter,
 }
 
 /// What had to be given up to stay within bounds.
@@ -76,6 +80,11 @@ pub enum Collapsed {
 }
 
 impl Backlog {
+    /// An empty one, with chance for what waits for an echo.
+    pub fn new(seed: u64) -> Backlog {
+        Backlog { jitter: Jitter::new(seed), ..Backlog::default() }
+    }
+
     /// How many paths wait.
     pub fn len(&self) -> usize {
         self.entries.len()
@@ -116,7 +125,7 @@ impl Backlog {
         let ready = match (dirt, old) {
             (Dirt::Removed, _) => now.saturating_add(HOLD),
             (Dirt::Touched, None) if just_created => now.saturating_add(SETTLE),
-            (Dirt::Touched, _) if echo => now.saturating_add(ECHO).min(since.saturating_add(ECHO_MOST)),
+            (Dirt::Touched, _) if echo => self.echo_until(now).min(since.saturating_add(ECHO_MOST)),
             // A path keeps its place in the queue; one that failed gets a new chance with a new change.
             (_, Some(old)) => old.ready.min(now),
             (_, None) => now,
@@ -231,6 +240,10 @@ impl Backlog {
                     }
             })
         })
+    }
+
+    fn echo_until(&mut self, now: Duration) -> Duration {
+        now.saturating_add(self.jitter.spread(ECHO))
     }
 
     fn remove_below(&mut self, path: &RelPath, absorbed: impl Fn(Dirt) -> bool) {

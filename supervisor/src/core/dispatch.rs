@@ -91,8 +91,10 @@ impl Dispatcher {
         let mut trees = Vec::new();
         for (id, (label, labels)) in (0_u16..).zip(setup.trees) {
             let first = remotes.len();
-            remotes
-                .extend(labels.into_iter().map(|(label, traffic)| Remote::new(TreeId(id), label, traffic)));
+            for (label, traffic) in labels {
+                let seed = setup.seed.wrapping_add(u64::try_from(remotes.len()).unwrap_or(0));
+                remotes.push(Remote::new(TreeId(id), label, traffic, seed));
+            }
             let ids = (first..remotes.len()).filter_map(|n| u16::try_from(n).ok()).map(RemoteId).collect();
             trees.push(Tree {
                 label,

@@ -98,13 +98,13 @@ struct FullLane {
 }
 
 impl Remote {
-    /// A remote that has nothing to get.
-    pub fn new(tree: TreeId, label: String, traffic: Traffic) -> Remote {
+    /// A remote that has nothing to get. `seed` is chance.
+    pub fn new(tree: TreeId, label: String, traffic: Traffic, seed: u64) -> Remote {
         Remote {
             tree,
             label,
             traffic,
-            backlog: Backlog::default(),
+            backlog: Backlog::new(seed),
             held: false,
             parked: Backlog::default(),
             in_flight: None,

@@ -35,7 +35,7 @@ pub fn doubled(first: Duration, longest: Duration, failures: u32) -> Duration {
 }
 
 /// Pseudo-random spreading, so that a hundred mirrors do not come back in the same instant.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Jitter(u64);
 
 impl Jitter {
