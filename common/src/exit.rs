@@ -9,6 +9,8 @@ use std::process::ExitCode;
 pub enum Exit {
     /// Everything asked for was done.
     Ok,
+    /// It was done, and the answer is no: a remote differs, or has not confirmed in time (1).
+    No,
     /// The command line was wrong (`EX_USAGE`, 64).
     Usage,
     /// A file or directory that was named does not exist or cannot be read (`EX_NOINPUT`, 66).
@@ -34,6 +36,7 @@ impl Exit {
     pub fn code(self) -> u8 {
         match self {
             Exit::Ok => 0,
+            Exit::No => 1,
             Exit::Usage => 64,
             Exit::NoInput => 66,
             Exit::Unavailable => 69,
@@ -49,8 +52,9 @@ impl Exit {
 
 impl Exit {
     /// Every way to end.
-    pub const ALL: [Exit; 10] = [
+    pub const ALL: [Exit; 11] = [
         Exit::Ok,
+        Exit::No,
         Exit::Usage,
         Exit::NoInput,
         Exit::Unavailable,

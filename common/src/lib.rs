@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`config`] | the typed model of `confxml.xml`, its reader and its diagnostics |
 //! | [`path`], [`event`], [`filter`] | dirty paths, and which of them travel |
+//! | [`keep`] | what is kept on disk, and the words for it |
 //! | [`message`] | orders down, reports up: one enum per role and direction |
 //! | [`wire`] | boundary: capped frames upwards, typed channels downwards |
 //! | [`confine`] | boundary: the numbered list that makes a process powerless |
@@ -18,6 +19,7 @@ pub mod confine;
 pub mod event;
 pub mod exit;
 pub mod filter;
+pub mod keep;
 pub mod log;
 pub mod message;
 pub mod path;

@@ -4,14 +4,19 @@
 //! Orders go down over ipc-channel, reports come up as capped frames (see [`crate::wire`]).
 //! There is no version: both ends are the same executable.
 
+mod sync;
+
 use std::ffi::OsString;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Call, FilterExpression, PluginKind, Remote, Switches};
+use crate::config::{Call, FilterExpression, PluginKind, Switches};
 use crate::confine::Confinement;
-use crate::event::{Change, Dirt, RootId, TreeId};
+use crate::event::{Change, RootId, TreeId};
+use crate::keep::NameOp;
 use crate::path::RelPath;
+
+pub use sync::*;
 
 /// How often a role says that it lives while it works, in seconds.
 pub const BUSY_BEAT_SECS: u64 = 2;
@@ -25,8 +30,14 @@ pub const MAX_JOB_BYTES: usize = 60 << 10;
 /// To the watcher.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WatcherOrder {
-    /// The first and only order.
+    /// The first order.
     Configure(Box<WatchSlice>),
+    /// Room for that many more frames of names.
+    Room(u32),
+    /// List the names of every tree, once more if that was done: this pass counts, and none before.
+    List(u32),
+    /// Report all that happened until now, then [`WatcherReport::Flushed`] with this number.
+    Flush(u64),
 }
 
 /// The watcher's part of the config.
@@ -42,6 +53,8 @@ pub struct WatchSlice {
     pub follow_links: bool,
     /// Print each watch and each event.
     pub debug: bool,
+    /// Whether the names of what is watched are told, for the index on disk.
+    pub index: bool,
     /// What the process may keep.
     pub confinement: Confinement,
 }
@@ -105,6 +118,22 @@ pub enum WatcherReport {
     ///
     /// [`Confined::outdated`]: crate::confine::Confined::outdated
     Outdated,
+    /// What was seen of the names of a tree. Those of a change follow it at once; those of a
+    /// listing wait for [`WatcherOrder::Room`].
+    Names(TreeId, Vec<NameOp>),
+    /// All names at and below a path were told, in this pass.
+    Listed {
+        /// Which tree.
+        tree: TreeId,
+        /// From where; the root for the whole tree.
+        path: RelPath,
+        /// Of [`WatcherOrder::List`].
+        pass: u32,
+    },
+    /// Names were not told: more waited than may. Only another pass makes the index right.
+    NamesLost,
+    /// All that happened before [`WatcherOrder::Flush`] came was reported.
+    Flushed(u64),
     /// A sign of life; when busy the next follows within [`BUSY_BEAT_SECS`].
     Beat {
         /// Whether a scan is under way.
@@ -136,148 +165,6 @@ pub enum RootLoss {
     Replaced,
     /// Its filesystem was unmounted.
     Unmounted,
-}
-
-/// To a syncer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum SyncerOrder {
-    /// The first order.
-    Configure(Box<SyncSlice>),
-    /// A transfer.
-    Sync {
-        /// Cannot be guessed: [`SyncerReport::Done`] repeats it, which proves that this order
-        /// was read. So a syncer that reads nothing gets nothing more, and sending never blocks.
-        ticket: u64,
-        /// What to do.
-        job: Job,
-    },
-}
-
-/// `3.5.0` as `(3, 5, 0)`.
-pub type RsyncVersion = (u32, u32, u32);
-
-/// A syncer's part of the config: one root, one remote.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SyncSlice {
-    /// Absolute path of the root.
-    pub root: OsString,
-    /// Where to, and how.
-    pub remote: Remote,
-    /// Absolute path of rsync.
-    pub rsync_program: OsString,
-    /// Its version.
-    pub rsync_version: RsyncVersion,
-    /// ssh, where that is the transport.
-    pub ssh: Option<SshSlice>,
-    /// Whether anything is ever deleted on the remote (`<delete>`).
-    pub delete: bool,
-    /// Which names do not travel inside a directory.
-    pub filter: Vec<FilterExpression>,
-    /// rsync patterns for full syncs.
-    pub excludes: Vec<OsString>,
-    /// Whether an rsync is kept waiting for the next batch.
-    pub warm: bool,
-    /// Print each rsync command and what it says.
-    pub debug: bool,
-    /// What the process may keep.
-    pub confinement: Confinement,
-}
-
-/// How a syncer's rsync calls ssh. All paths are absolute.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SshSlice {
-    /// The program.
-    pub program: OsString,
-    /// Whom it logs in as: the configured user, else the one that started the supervisor.
-    pub user: String,
-    /// Private keys to try, in order.
-    pub identities: Vec<OsString>,
-    /// Files of known host keys.
-    pub known_hosts: Vec<OsString>,
-}
-
-/// One piece of work for a syncer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Job {
-    /// The root that the paths were seen in; any other directory in its place ends the job.
-    pub root: RootId,
-    /// Whether deletions travel, or are held because the root cannot be trusted.
-    pub deletions: Deletions,
-    /// What to transfer.
-    pub work: Work,
-}
-
-/// Whether a job may delete on the remote. `<delete start="false">` rules this out altogether.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Deletions {
-    /// What is missing here is removed there.
-    Travel,
-    /// Nothing is removed.
-    Held,
-}
-
-/// What a job transfers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Work {
-    /// Dirty paths.
-    Batch(Vec<(RelPath, Dirt)>),
-    /// The whole tree.
-    Full,
-}
-
-/// From a syncer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum SyncerReport {
-    /// Confined; nothing untrusted has been read yet.
-    Ready,
-    /// A sign of life. Busy ones follow each other within [`BUSY_BEAT_SECS`].
-    Beat {
-        /// Nothing has moved since the last one: the remote does not answer, or is stuck.
-        stalled: bool,
-    },
-    /// As [`WatcherReport::Outdated`], for the root, rsync or a secret. The last order was not
-    /// carried out.
-    Outdated,
-    /// The job that was ordered with this ticket is over.
-    Done {
-        /// The ticket of the order.
-        ticket: u64,
-        /// How it ended.
-        outcome: Outcome,
-        /// rsync's exit status, or minus the signal that ended it; 0 when none was started.
-        status: i32,
-        /// The end of what rsync said, escaped, at most [`MAX_TAIL`] bytes.
-        tail: String,
-    },
-}
-
-/// How a transfer ended, as far as what to do next depends on it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Outcome {
-    /// Everything listed is as it is here.
-    Done,
-    /// Most of it; some paths failed.
-    Partial,
-    /// The remote does not answer, or broke off.
-    Unreachable,
-    /// The remote answers and refuses: wrong module, wrong password, read-only.
-    Refused,
-    /// ssh does not know the remote's host key, or knows another.
-    UnknownHost,
-    /// The remote has no room left.
-    NoSpace,
-    /// rsync does not understand what we or the config tell it.
-    Misconfigured,
-    /// rsync used up what it may: CPU time, memory, processes (`<limits>`).
-    Limit,
-    /// The root is missing, or is not the one that the job names. Nothing was done.
-    RootGone,
-    /// A full sync that would have deleted found the root empty. Nothing was done.
-    RootEmpty,
-    /// It took longer than allowed and was killed.
-    TimedOut,
-    /// Anything else: a signal, no memory, an exit status without a meaning.
-    Broken,
 }
 
 /// To a plugin.

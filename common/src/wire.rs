@@ -98,6 +98,22 @@ pub enum SendError {
     Closed,
 }
 
+/// The supervisor is gone.
+#[derive(Debug, Error, Clone, Copy, PartialEq, Eq)]
+#[error("the supervisor is gone")]
+pub struct Closed;
+
+/// Bells that are heard at once; the others ring again.
+const BELLS_AT_ONCE: usize = 256;
+
+/// The supervisor's side: wakes a role that waits on its report socket, since the channel of its
+/// orders cannot be polled. To be called after the order is sent; never blocks. Where there is no
+/// room, enough bells ring already.
+pub fn ring(socket: BorrowedFd<'_>) {
+    // Whether the role is gone is seen where its reports are read.
+    let _ = send(socket.as_raw_fd(), &[1], MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL);
+}
+
 /// A role's side of the report socket.
 pub struct Uplink {
     socket: OwnedFd,
@@ -126,6 +142,20 @@ impl Uplink {
     /// Sends `report` if there is room now.
     pub fn try_send<T: Serialize>(&self, report: &T) -> Result<(), SendError> {
         self.send_with(report, MsgFlags::MSG_DONTWAIT)
+    }
+
+    /// Takes the bells that [`ring`] rang; never blocks. What they say is only that an order came.
+    pub fn heard_bell(&self) -> Result<(), Closed> {
+        let mut bell = [0; 1];
+        for _ in 0..BELLS_AT_ONCE {
+            match recv(self.socket.as_raw_fd(), &mut bell, MsgFlags::MSG_DONTWAIT) {
+                Ok(0) => return Err(Closed),
+                Ok(_) => {}
+                Err(Errno::EAGAIN | Errno::EINTR) => return Ok(()),
+                Err(_) => return Err(Closed),
+            }
+        }
+        Ok(())
     }
 
     fn send_with<T: Serialize>(&self, report: &T, flags: MsgFlags) -> Result<(), SendError> {
@@ -242,6 +272,29 @@ mod tests {
         let full = (0..100_000)
             .any(|_| matches!(uplink.try_send(&SyncerReport::Beat { stalled: false }), Err(SendError::Full)));
         assert!(full);
+    }
+
+    #[test]
+    fn bells_are_heard_and_never_block() {
+        let (ours, theirs) = report_socket().unwrap();
+        let uplink = Uplink::new(theirs);
+        assert_eq!(uplink.heard_bell(), Ok(()));
+        for _ in 0..100_000 {
+            ring(ours.as_fd());
+        }
+        let waits = || {
+            let mut bell = [0; 1];
+            let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_PEEK;
+            recv(uplink.as_fd().as_raw_fd(), &mut bell, flags).is_ok()
+        };
+        let rounds = (0..100_000).take_while(|_| waits() && uplink.heard_bell().is_ok()).count();
+        assert!(rounds > 0 && !waits(), "{rounds}");
+        // They do not mix with what goes up.
+        uplink.send(&SyncerReport::Ready).unwrap();
+        assert!(matches!(FrameReader::default().receive(ours.as_fd()), Received::Frame(SyncerReport::Ready)));
+        drop(ours);
+        assert_eq!(uplink.heard_bell(), Err(Closed));
+        ring(uplink.as_fd());
     }
 
     proptest! {

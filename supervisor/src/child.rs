@@ -2,6 +2,7 @@
 //! lines, its channel for orders. Everything read here comes from a process that may have
 //! been taken over, and is bounded.
 
+use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
@@ -10,11 +11,14 @@ use std::sync::mpsc::Sender;
 use std::thread;
 
 use common::confine::{self, Confinement};
+use common::event::TreeId;
+use common::keep::{KeepSlice, KeeperOrder};
 use common::log::split_level;
 use common::message::{
     Job, PluginEvent, PluginOrder, PluginSlice, SyncSlice, SyncerOrder, WatchSlice, WatcherOrder,
 };
-use common::wire::{Rendezvous, call_off, report_socket};
+use common::path::RelPath;
+use common::wire::{Rendezvous, call_off, report_socket, ring};
 use ipc_channel::ipc::IpcSender;
 use log::{Level, log};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -22,7 +26,12 @@ use nix::unistd::write;
 
 use crate::cgroup::Leaf;
 use crate::core::Role;
+use crate::core::keeping::Keep;
 
+/// Orders to a watcher that need no proof that they were read; and most of them without one. The
+/// channel takes some hundred.
+const PROVE_AFTER: u32 = 16;
+const MAX_UNPROVEN: u32 = 64;
 /// Longest line that a child may log, in bytes.
 const MAX_LINE: usize = 4096;
 /// Lines that a child may log between two ticks of [`Child::refill`], unless debugging.
@@ -38,6 +47,8 @@ pub enum Orders {
     Syncer(IpcSender<SyncerOrder>),
     /// To a plugin.
     Plugin(IpcSender<PluginOrder>),
+    /// To the keeper.
+    Keeper(IpcSender<KeeperOrder>),
 }
 
 /// Said by the helper thread of a start: the child with this pid came to the rendezvous, or
@@ -47,6 +58,17 @@ pub struct Met {
     pub pid: i32,
     /// Its channel.
     pub orders: Option<Orders>,
+}
+
+/// How a keeper's answer has to look.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Awaited {
+    /// Its order was carried out.
+    Done,
+    /// What was listed is compared.
+    Compared(TreeId, RelPath),
+    /// A commit.
+    Committed,
 }
 
 /// Whether a child's reports count.
@@ -80,6 +102,12 @@ pub struct Child {
     pub ticket: Option<u64>,
     /// How many changes the delivery holds that it works on.
     pub events: usize,
+    /// What a keeper was ordered and has not answered, the oldest first.
+    pub keeps: VecDeque<(u64, Awaited)>,
+    /// Orders to a watcher since it last proved that it had read all of them.
+    unproven: u32,
+    /// The numbers that prove it, and what was asked for with each.
+    flushes: VecDeque<(u64, Option<u64>)>,
     name: String,
     rendezvous: String,
     orders: Option<Orders>,
@@ -112,6 +140,7 @@ impl Child {
             Role::Watcher => "watcher",
             Role::Syncer(..) => "syncer",
             Role::Plugin(_) => "plugin",
+            Role::Keeper => "keeper",
         };
         let output = match output {
             Some(output) => Stdio::from(output),
@@ -129,6 +158,7 @@ impl Child {
             Role::Watcher => meet(start, Orders::Watcher, met, wake)?,
             Role::Syncer(..) => meet(start, Orders::Syncer, met, wake)?,
             Role::Plugin(_) => meet(start, Orders::Plugin, met, wake)?,
+            Role::Keeper => meet(start, Orders::Keeper, met, wake)?,
         };
         Ok(Child {
             role,
@@ -139,6 +169,9 @@ impl Child {
             loud: 0,
             ticket: None,
             events: 0,
+            keeps: VecDeque::new(),
+            unproven: 0,
+            flushes: VecDeque::new(),
             name,
             rendezvous,
             orders: None,
@@ -186,6 +219,60 @@ impl Child {
         let sent = orders.send(PluginOrder::Configure(Box::new(slice))).is_ok();
         self.orders = Some(Orders::Plugin(orders));
         sent
+    }
+
+    /// The child came to the rendezvous: its first order.
+    pub fn configure_keeper(&mut self, orders: IpcSender<KeeperOrder>, slice: KeepSlice) -> bool {
+        let sent = orders.send(KeeperOrder::Configure(Box::new(slice))).is_ok();
+        self.orders = Some(Orders::Keeper(orders));
+        sent
+    }
+
+    /// Gives the keeper an order whose ticket it cannot guess. Does not block: few are unanswered.
+    pub fn send_keep(&mut self, ticket: u64, keep: Keep) -> bool {
+        let Some(Orders::Keeper(orders)) = &self.orders else { return false };
+        let (order, awaited) = match keep {
+            Keep::Names(tree, ops) => (KeeperOrder::Names(ticket, tree, ops), Awaited::Done),
+            Keep::Listed(tree, path) => {
+                (KeeperOrder::Listed(ticket, tree, path.clone()), Awaited::Compared(tree, path))
+            }
+            Keep::Edits(edits) => (KeeperOrder::Edits(ticket, edits), Awaited::Done),
+            Keep::Commit { heard, last } => (KeeperOrder::Commit { ticket, heard, last }, Awaited::Committed),
+        };
+        self.keeps.push_back((ticket, awaited));
+        orders.send(order).is_ok()
+    }
+
+    /// Gives the watcher an order, and rings. False when it reads none, or is gone. `number` cannot
+    /// be guessed, and is told to it now and then: what it repeats proves that it has read all.
+    pub fn send_watch(&mut self, order: WatcherOrder, number: u64) -> bool {
+        let Some(Orders::Watcher(orders)) = &self.orders else { return false };
+        self.unproven = self.unproven.saturating_add(1);
+        let (order, asked) = match order {
+            WatcherOrder::Flush(asked) => (WatcherOrder::Flush(number), Some(asked)),
+            other @ (WatcherOrder::Configure(_) | WatcherOrder::Room(_) | WatcherOrder::List(_)) => (other, None),
+        };
+        let mut sent = self.unproven <= MAX_UNPROVEN && orders.send(order).is_ok();
+        if asked.is_some() {
+            self.flushes.push_back((number, asked));
+        } else if sent && self.unproven >= PROVE_AFTER && self.flushes.is_empty() {
+            self.flushes.push_back((number, None));
+            sent = orders.send(WatcherOrder::Flush(number)).is_ok();
+        }
+        ring(self.reports());
+        sent
+    }
+
+    /// It repeated a number, which proves that it has read all until then. The flush that was asked
+    /// for under it, if one was; an error for a number that it was not told.
+    pub fn proves(&mut self, number: u64) -> Result<Option<u64>, String> {
+        match self.flushes.pop_front() {
+            Some((told, asked)) if told == number => {
+                self.unproven = 0;
+                Ok(asked)
+            }
+            Some(_) | None => Err("a flush that it was not asked for".to_owned()),
+        }
     }
 
     /// Gives a plugin something to tell; under a ticket, as [`Child::send_job`].
@@ -265,6 +352,7 @@ impl Child {
                 Role::Watcher => call_off::<WatcherOrder>(&self.rendezvous),
                 Role::Syncer(..) => call_off::<SyncerOrder>(&self.rendezvous),
                 Role::Plugin(_) => call_off::<PluginOrder>(&self.rendezvous),
+                Role::Keeper => call_off::<KeeperOrder>(&self.rendezvous),
             }
         }
         self.leaf

@@ -1,12 +1,16 @@
 //! The command line: sersync's four flags and their bundling, long forms beside them, and the
 //! few subcommands. What was typed becomes what is meant ([`Command`]).
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
 
 use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser};
-use common::config::PluginName;
+use clap::{Args, CommandFactory, Parser};
+use common::config::{PluginName, Repair};
 use common::log::Shown;
+use common::message::Comparison;
+
+use crate::control::protocol::{DeletesWhat, MAX_TIMEOUT, Request};
 
 /// Workers when `-n` is not given, or is 0 or no number, as ever.
 pub const DEFAULT_WORKERS: usize = 10;
@@ -20,8 +24,16 @@ Subcommands:
   demo    mirror a small tree to a private rsync daemon, to see it work
   doctor  try, as each role of the config, what it must not be able to do, and look for what is missing;
           exit status 0 only if all is refused
+  verify [--repair] [--checksum] [--remote HOST::MODULE]
+          compare remotes with the source and print what differs; with --repair, send that again
+  wait [--remote HOST::MODULE] [--timeout SECONDS]
+          end when all that was seen up to now is confirmed
+  deletes list|approve|drop [--tree DIR]
+          deletions that the brake holds: show them, carry them out, or leave the files on the remotes
+The last three speak to the supervisor that runs on the config of -o. Exit status 0: equal, confirmed, done;
+1: different, not confirmed in time, nothing held; 69: no supervisor runs on it.
 
-Exit codes: 0 done, 64 usage, 66 no such file or watched directory, 69 something needed is
+Exit codes: 0 done, 1 the answer is no, 64 usage, 66 no such file or watched directory, 69 something needed is
 missing, 70 internal, 71 system, 73 runtime directory, 75 already running on this config,
 77 privileges, 78 config.
 
@@ -55,9 +67,34 @@ struct Typed {
     module: Option<String>,
     #[arg(hide = true)]
     words: Vec<OsString>,
+    /// Where pending work and names are kept; otherwise as the config says
+    #[arg(long = "state-dir", value_name = "DIR")]
+    state_dir: Option<OsString>,
+    #[command(flatten)]
+    asked: Asked,
     /// Set by `-d` for the process that goes on
     #[arg(long = "detached", hide = true)]
     detached: bool,
+}
+
+/// What belongs to a command for a running supervisor.
+#[derive(Debug, Default, PartialEq, Eq, Args)]
+struct Asked {
+    /// verify: send what differs again
+    #[arg(long)]
+    repair: bool,
+    /// verify: compare what files hold, not size and time
+    #[arg(long)]
+    checksum: bool,
+    /// verify, wait: only this remote, as the log names it
+    #[arg(long, value_name = "HOST::MODULE")]
+    remote: Option<String>,
+    /// wait: give up after so long
+    #[arg(long, value_name = "SECONDS")]
+    timeout: Option<u64>,
+    /// deletes: only this watched directory
+    #[arg(long, value_name = "DIR")]
+    tree: Option<OsString>,
 }
 
 /// What is meant.
@@ -69,6 +106,8 @@ pub enum Command {
     Demo,
     /// `doctor`, and the config file.
     Doctor(OsString),
+    /// A command for the supervisor that runs on this config file.
+    Control(OsString, Request),
     /// A role of ours, entered by exec: its name and where it meets the supervisor.
     Role(String, String),
 }
@@ -84,6 +123,8 @@ pub struct Settings {
     pub workers: usize,
     /// `-m`: run only this plugin, and no rsync at all.
     pub plugin: Option<PluginName>,
+    /// `--state-dir`, as typed.
+    pub state_dir: Option<OsString>,
     /// `-d`, and which side of it this process is.
     pub detach: Detach,
     /// Things to tell the operator once logging works.
@@ -113,15 +154,18 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, clap::
         return Ok(Command::Role(name.to_owned(), channel.to_owned()));
     }
     let typed = Typed::try_parse_from(args)?;
-    if typed.words.first().is_some_and(|word| word == "demo") {
-        return Ok(Command::Demo);
-    }
-    if typed.words.first().is_some_and(|word| word == "doctor") {
-        return Ok(Command::Doctor(typed.config));
+    match typed.words.first().and_then(|word| word.to_str()) {
+        Some(name @ ("verify" | "wait" | "deletes")) => return control(name, &typed),
+        Some(name @ ("demo" | "doctor")) => {
+            only(name, &typed, &[])?;
+            return Ok(if name == "demo" { Command::Demo } else { Command::Doctor(typed.config) });
+        }
+        Some(_) | None => only("a mirror", &typed, &["--state-dir"])?,
     }
     let plugin = typed.module.as_deref().map(plugin).transpose()?;
-    if typed.config.is_empty() {
-        return Err(usage("-o needs the name of a config file, and got an empty one".to_owned()));
+    has_config(&typed)?;
+    if typed.state_dir.as_ref().is_some_and(|directory| directory.is_empty()) {
+        return Err(usage("--state-dir needs a directory, and got an empty name".to_owned()));
     }
     let mut warnings: Vec<String> = typed
         .words
@@ -139,9 +183,85 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, clap::
         full_sync: typed.full_sync,
         workers,
         plugin,
+        state_dir: typed.state_dir,
         detach,
         warnings,
     }))
+}
+
+/// A command for a running supervisor. Unlike a mirror's, its words are not sersync's: what does
+/// not belong to it is an error.
+fn control(name: &str, typed: &Typed) -> Result<Command, clap::Error> {
+    let asked = &typed.asked;
+    let remote = || match asked.remote.as_deref() {
+        Some("") => Err(usage("--remote needs the name of a remote, and got an empty one".to_owned())),
+        remote => Ok(remote.map(ToOwned::to_owned)),
+    };
+    let (words, request) = match name {
+        "verify" => {
+            only(name, typed, &["--repair", "--checksum", "--remote"])?;
+            let repair = if asked.repair { Repair::On } else { Repair::Off };
+            let by = if asked.checksum { Comparison::Checksums } else { Comparison::Times };
+            (1, Request::Verify { remote: remote()?, repair, by })
+        }
+        "wait" => {
+            only(name, typed, &["--remote", "--timeout"])?;
+            if asked.timeout.is_some_and(|seconds| seconds > MAX_TIMEOUT) {
+                return Err(usage(format!("--timeout is at most {MAX_TIMEOUT} seconds")));
+            }
+            (1, Request::Wait { remote: remote()?, timeout: asked.timeout })
+        }
+        _ => {
+            only(name, typed, &["--tree"])?;
+            let what = match typed.words.get(1).and_then(|word| word.to_str()) {
+                Some("list") => DeletesWhat::List,
+                Some("approve") => DeletesWhat::Approve,
+                Some("drop") => DeletesWhat::Drop,
+                Some(_) | None => return Err(usage("deletes takes one of list, approve, drop".to_owned())),
+            };
+            (2, Request::Deletes { tree: asked.tree.as_deref().map(tree).transpose()?, what })
+        }
+    };
+    if let Some(word) = typed.words.get(words) {
+        return Err(usage(format!("{name} takes no \"{}\"", Shown(word))));
+    }
+    has_config(typed)?;
+    Ok(Command::Control(typed.config.clone(), request))
+}
+
+/// Refuses options that were typed and are none of `allowed`. Demo and doctor go on ignoring
+/// sersync's own flags.
+fn only(name: &str, typed: &Typed, allowed: &[&str]) -> Result<(), clap::Error> {
+    let (asked, alone) = (&typed.asked, !matches!(name, "verify" | "wait" | "deletes"));
+    let given = [
+        ("--repair", asked.repair),
+        ("--checksum", asked.checksum),
+        ("--remote", asked.remote.is_some()),
+        ("--timeout", asked.timeout.is_some()),
+        ("--tree", asked.tree.is_some()),
+        ("--state-dir", typed.state_dir.is_some()),
+        ("-r", typed.full_sync && !alone),
+        ("-d", (typed.daemon || typed.detached) && !alone),
+        ("-n", typed.workers.is_some() && !alone),
+        ("-m", typed.module.is_some() && !alone),
+    ];
+    match given.iter().find(|(option, is_given)| *is_given && !allowed.contains(option)) {
+        Some((option, _)) => Err(usage(format!("{option} does not belong to {name}"))),
+        None => Ok(()),
+    }
+}
+
+fn has_config(typed: &Typed) -> Result<(), clap::Error> {
+    if typed.config.is_empty() {
+        return Err(usage("-o needs the name of a config file, and got an empty one".to_owned()));
+    }
+    Ok(())
+}
+
+/// A watched directory as a supervisor knows it, which may have been started elsewhere.
+fn tree(typed: &OsStr) -> Result<OsString, clap::Error> {
+    let path = std::path::absolute(typed).map_err(|error| usage(format!("--tree: {error}")))?;
+    Ok(path.components().collect::<PathBuf>().into())
 }
 
 fn plugin(name: &str) -> Result<PluginName, clap::Error> {
@@ -176,66 +296,4 @@ fn usage(message: String) -> clap::Error {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn run(line: &str) -> Result<Settings, ErrorKind> {
-        let args = std::iter::once("sersync-supervisor").chain(line.split_whitespace()).map(OsString::from);
-        match parse(args) {
-            Ok(Command::Run(settings)) => Ok(settings),
-            Ok(other) => panic!("{line}: {other:?}"),
-            Err(error) => Err(error.kind()),
-        }
-    }
-
-    #[test]
-    fn bundles_and_long_forms() {
-        for line in
-            ["-rdo x.xml -n 3", "-r -d -ox.xml -n3", "--full-sync --daemon --config x.xml --workers=3"]
-        {
-            let settings = run(line).unwrap();
-            assert_eq!(
-                (settings.config.to_str(), settings.full_sync, settings.detach, settings.workers),
-                (Some("x.xml"), true, Detach::Start, 3),
-                "{line}"
-            );
-        }
-        assert_eq!(run("").unwrap().config, DEFAULT_CONFIG);
-    }
-
-    #[test]
-    fn workers_as_the_original_read_them() {
-        for (line, workers, warned) in [
-            ("", 10, false),
-            ("-n 5", 5, false),
-            ("-n 0", 10, true),
-            ("-n abc", 10, true),
-            ("-n 99999", 1024, true),
-        ] {
-            let settings = run(line).unwrap();
-            assert_eq!((settings.workers, !settings.warnings.is_empty()), (workers, warned), "{line}");
-        }
-        assert!(run("-n -3").is_err());
-    }
-
-    #[test]
-    fn stray_words_warn_and_errors_are_errors() {
-        let settings = run("foo -n 4 bar").unwrap();
-        assert_eq!((settings.workers, settings.warnings.len()), (4, 2));
-        assert_eq!(run("-h").unwrap_err(), ErrorKind::DisplayHelp);
-        assert_eq!(run("--version").unwrap_err(), ErrorKind::DisplayVersion);
-        for line in ["-x", "-o", "-m", "-m bogus", "-m sersync", "--no-such"] {
-            assert!(!matches!(run(line).unwrap_err(), ErrorKind::DisplayHelp), "{line}");
-        }
-        let empty = parse(["x", "-o", ""].map(OsString::from)).unwrap_err();
-        assert_eq!(empty.kind(), ErrorKind::ValueValidation);
-    }
-
-    #[test]
-    fn help_names_every_flag() {
-        let help = Typed::command().render_long_help().to_string();
-        for flag in ["-h", "-r", "-d", "-n", "-o", "-m"] {
-            assert!(help.contains(flag), "{flag}");
-        }
-    }
-}
+mod tests;

@@ -44,6 +44,11 @@ pub fn watcher(roots: &[PathBuf]) -> Domain {
     Domain { files, connect: Vec::new() }
 }
 
+/// The keeper opens nothing: its file was opened for it.
+pub fn keeper() -> Domain {
+    Domain { files: Vec::new(), connect: Vec::new() }
+}
+
 /// A syncer reads the root and its own secrets, runs rsync (and ssh), and connects to one port.
 /// `libraries` are those of the two that stand where nobody looks for them.
 pub fn syncer(
@@ -252,6 +257,7 @@ mod tests {
         let remote = |auth, ssh| Remote {
             host: "127.0.0.1".into(),
             module: "m".into(),
+            connections: 2,
             rsync: RsyncOptions { params: Vec::new(), auth, port: None, timeout: None, bwlimit: None, ssh },
         };
         let has = |domain: &Domain, path: &str| {

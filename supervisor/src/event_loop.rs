@@ -3,10 +3,12 @@
 
 mod actions;
 mod burial;
+mod clients;
 mod host;
 mod reports;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::hash::RandomState;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -14,6 +16,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use common::event::{RootId, TreeId};
+use common::keep::KeeperReport;
 use common::message::{PluginReport, SyncerReport, WatcherReport};
 use common::wire::{FrameReader, Received};
 use log::{error, warn};
@@ -25,11 +28,13 @@ use nix::unistd::Pid;
 
 use crate::child::{Child, Met, Standing};
 use crate::core::dispatch::Dispatcher;
-use crate::core::{Input, Pace, RemoteId, Role};
+use crate::control::server::{Client, Control};
+use crate::core::{ClientId, Input, Pace, RemoteId, Role};
 use crate::fail_log::{FailLog, MAX_RECORDS, Wrote};
 use crate::guardian::Guardian;
 use crate::plan::Plan;
 use crate::privileges::Grounds;
+use crate::recent::{Left, Recent};
 use crate::runtime::Runtime;
 use crate::say::say;
 use crate::uids::Uids;
@@ -78,6 +83,16 @@ pub struct EventLoop {
     stop: Stop,
     runtime: Option<Runtime>,
     fail_log: Option<FailLog>,
+    /// The file of what is kept.
+    state: Option<File>,
+    /// What was reported since it was last written.
+    recent: Option<Recent>,
+    /// What an earlier run left there.
+    left: Left,
+    /// Where operators' commands come in; who waits for an answer.
+    control: Option<Control>,
+    asking: BTreeMap<ClientId, Client>,
+    clients: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,6 +143,12 @@ impl EventLoop {
             stop: Stop::No,
             runtime: None,
             fail_log: None,
+            state: None,
+            recent: None,
+            left: Vec::new(),
+            control: None,
+            asking: BTreeMap::new(),
+            clients: 0,
         })
     }
 
@@ -139,6 +160,14 @@ impl EventLoop {
     /// Writes what fails there.
     pub fn record_failures(&mut self, fail_log: FailLog) {
         self.fail_log = Some(fail_log);
+    }
+
+    /// Keeps there what must survive.
+    pub fn keep_state(&mut self, state: File, recent: Option<(Recent, Left)>) {
+        self.state = Some(state);
+        if let Some((recent, left)) = recent {
+            (self.recent, self.left) = (Some(recent), left);
+        }
     }
 
     /// Calls `ready` once every tree is watched.
@@ -158,6 +187,7 @@ impl EventLoop {
             self.take_reports(&heard);
             self.take_signals();
             self.take_met();
+            self.serve();
             self.ticked = self.now();
             self.tell(Input::Tick);
             self.refill();
@@ -181,7 +211,7 @@ impl EventLoop {
     fn wait(&mut self) -> io::Result<Vec<i32>> {
         let now = self.now();
         let deadlines =
-            [self.core.deadline(self.ticked), self.refill_at, self.record_at(), self.host.deadline()];
+            [self.core.deadline(self.ticked), self.refill_at, self.record_at(), self.host.deadline(), self.control.as_ref().and_then(Control::deadline)];
         let timeout = match deadlines.into_iter().flatten().min() {
             None => PollTimeout::NONE,
             // Rounded up, or the last millisecond would be spent spinning.
@@ -194,6 +224,9 @@ impl EventLoop {
             PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.wake.0.as_fd(), PollFlags::POLLIN),
         ];
+        let control: Vec<_> = self.control.iter().flat_map(Control::fds).collect();
+        fds.extend(control.into_iter().map(|(fd, flags)| PollFd::new(fd, flags)));
+        let others = fds.len();
         let mut owners = Vec::new();
         for (&pid, child) in &self.children {
             for fd in [child.heard(), child.log()].into_iter().flatten() {
@@ -205,7 +238,7 @@ impl EventLoop {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(error.into()),
         }
-        let of_children = fds.get(2..).unwrap_or_default().iter();
+        let of_children = fds.get(others..).unwrap_or_default().iter();
         let ready = of_children.zip(owners).filter(|(fd, _)| fd.any().unwrap_or(true));
         let mut pids: Vec<i32> = ready.map(|(_, pid)| pid).collect();
         pids.dedup();
@@ -259,6 +292,12 @@ impl EventLoop {
         let taken = match role {
             Role::Watcher => match self.frames.receive::<WatcherReport>(child.reports()) {
                 Received::Frame(report) => self.watcher_says(pid, report),
+                Received::Violation(violation) => Err(violation.to_string()),
+                Received::Closed => return self.hung_up(pid),
+                Received::Empty => return false,
+            },
+            Role::Keeper => match self.frames.receive::<KeeperReport>(child.reports()) {
+                Received::Frame(report) => self.keeper_says(pid, report),
                 Received::Violation(violation) => Err(violation.to_string()),
                 Received::Closed => return self.hung_up(pid),
                 Received::Empty => return false,

@@ -258,7 +258,7 @@ mod tests {
             bwlimit: None,
             ssh: None,
         };
-        Remote { host: "127.0.0.1".into(), module: "tongbu1".into(), rsync }
+        Remote { host: "127.0.0.1".into(), module: "tongbu1".into(), connections: 2, rsync }
     }
 
     fn text(remote: &Remote, status: i32, full: Option<Deletions>, paths: &[(&str, Dirt)]) -> String {

@@ -10,11 +10,13 @@
 //! | [`uids`], [`privileges`], [`domains`], [`accounts`] | who a role is and what it may |
 //! | [`fail_log`], [`operator_file`] | what is written for the operator to read |
 //! | [`plan`] | from a config to what each role is told |
+//! | [`keeper`], [`state`], [`recent`] | what must survive, and its file |
 //! | [`runtime`] | the lock, the private directory, the block of uids |
 //! | [`lowering`], [`namespace`] | what the supervisor gives up, and the accounts that it sees |
 //! | [`cli`], [`run`], [`say`] | from a command line to an exit code |
 //! | [`secrets`] | who else may read or write what the supervisor trusts |
 //! | [`notify`] | what systemd hears |
+//! | [`control`] | the socket through which commands speak to a running supervisor |
 //! | [`doctor`] | tries what must be refused |
 //! | [`demo`] | mirrors a small tree to a private rsync daemon |
 
@@ -22,6 +24,7 @@ pub mod accounts;
 pub mod cgroup;
 pub mod child;
 pub mod cli;
+pub mod control;
 pub mod core;
 pub mod demo;
 pub mod doctor;
@@ -29,6 +32,7 @@ pub mod domains;
 pub mod event_loop;
 pub mod fail_log;
 pub mod guardian;
+pub mod keeper;
 pub mod lowering;
 pub mod namespace;
 pub mod notify;
@@ -36,8 +40,10 @@ pub mod operator_file;
 pub mod orphans;
 pub mod plan;
 pub mod privileges;
+pub mod recent;
 pub mod run;
 pub mod runtime;
 pub mod say;
 pub mod secrets;
+pub mod state;
 pub mod uids;

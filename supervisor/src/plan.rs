@@ -3,8 +3,10 @@
 
 mod machine;
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,19 +14,22 @@ use common::config::{Config, Plugin, PluginName, Remote};
 use common::confine::{Confinement, Domain, Identity};
 use common::event::TreeId;
 use common::exit::Exit;
+use common::filter::{BadExpression, Filter};
+use common::keep::KeepSlice;
 use common::log::Shown;
 use common::message::{PluginSlice, RsyncVersion, SshSlice, SyncSlice, WatchSlice, WatchTree};
 use thiserror::Error;
 
 use crate::accounts::{Starter, find_program};
 use crate::core::backlog::Traffic;
-use crate::core::dispatch::Setup;
+use crate::core::dispatch::{AuditPlan, Setup};
 use crate::core::{PluginId, RemoteId, Role};
 use crate::domains;
 use crate::privileges::Subject;
+use crate::state::number_of;
 
-/// Syncers alive at once: the block of uids less the watcher's and the plugins'.
-pub const MAX_SYNCERS: u32 = 55;
+/// Syncers alive at once: the block of uids less the watcher's, the keeper's and the plugins'.
+pub const MAX_SYNCERS: u32 = 54;
 
 /// Why the config cannot be run on this machine.
 #[derive(Debug, Error)]
@@ -52,6 +57,9 @@ pub enum Error {
     /// No ssh.
     #[error("ssh is not in PATH; <ssh start=\"true\"/> needs it")]
     NoSsh,
+    /// An expression of the filter.
+    #[error("filter: {0}")]
+    Filter(#[from] BadExpression),
     /// A plugin's account.
     #[error("plugin {plugin}: user={user:?}: {source}")]
     Account {
@@ -72,7 +80,7 @@ impl Error {
             Error::NoRsync | Error::UnknownRsync(..) | Error::OldRsync(..) | Error::NoSsh => {
                 Exit::Unavailable
             }
-            Error::Account { .. } => Exit::Config,
+            Error::Account { .. } | Error::Filter(_) => Exit::Config,
         }
     }
 }
@@ -81,6 +89,7 @@ impl Error {
 #[derive(Debug)]
 pub struct Plan {
     config: Config,
+    filter: Filter,
     roots: Vec<PathBuf>,
     /// Nothing where there is no remote.
     rsync: PathBuf,
@@ -126,6 +135,7 @@ impl Plan {
         let remotes =
             all.flat_map(|(tree, block)| (0..block.remotes.len()).map(move |n| (tree, n))).collect();
         Ok(Plan {
+            filter: Filter::new(&config.filter)?,
             config,
             roots,
             rsync,
@@ -158,6 +168,11 @@ impl Plan {
         self.roots.get(usize::from(tree.0)).map_or(OsStr::new("?"), |root| root.as_os_str())
     }
 
+    /// What a tree is known by in files that outlive the config's order.
+    pub fn number(&self, tree: TreeId) -> u64 {
+        number_of(self.watch(tree).as_bytes())
+    }
+
     /// What the core is told.
     pub fn setup(&self, full_sync: bool, workers: usize, seed: u64) -> Setup {
         let minutes = |minutes: u32| Duration::from_secs(u64::from(minutes).saturating_mul(60));
@@ -180,6 +195,18 @@ impl Plan {
             workers,
             max_syncers: usize::try_from(MAX_SYNCERS).unwrap_or(1),
             seed,
+            keep: false,
+            epoch: 0,
+            brake: self.config.delete_guard,
+            filter: self.filter.clone(),
+            delete: self.config.switches.delete,
+            single: self.single(),
+            audit: self.config.verify.map(|verify| AuditPlan {
+                every: minutes(verify.minutes),
+                repair: verify.repair,
+                by: verify.by,
+                budget: verify.budget,
+            }),
         }
     }
 
@@ -198,6 +225,7 @@ impl Plan {
                 || machine::remotes(&self.config)
                     .any(|remote| syncer::sets(&remote.rsync.params, "--hard-links", Some(b'H'))),
             debug: self.config.debug,
+            index: false,
             confinement,
         }
     }
@@ -215,7 +243,7 @@ impl Plan {
             delete: self.config.switches.delete,
             filter: self.config.filter.clone(),
             excludes: self.config.sync_excludes.clone(),
-            warm: self.config.warm,
+            warm: self.config.warm && remote.connections > 1,
             debug: self.config.debug,
             confinement,
         })
@@ -228,12 +256,36 @@ impl Plan {
         Some(starter.ssh(program, configured, user))
     }
 
+    /// Remotes that take one connection at a time.
+    fn single(&self) -> BTreeSet<RemoteId> {
+        let ids = (0_u16..).map(RemoteId);
+        ids.zip(machine::remotes(&self.config))
+            .filter(|(_, remote)| remote.connections <= 1)
+            .map(|(id, _)| id)
+            .collect()
+    }
+
+    /// The keeper's part: each tree by its root, each remote by all that says which one it is.
+    pub fn keep_slice(&self, confinement: Confinement) -> KeepSlice {
+        let trees = self.roots.iter().map(|root| root.as_os_str().as_bytes().to_vec()).collect();
+        let remote = |&(tree, n): &(usize, usize)| {
+            let remote = self.config.trees.get(tree)?.remotes.get(n)?;
+            let id = TreeId(u16::try_from(tree).ok()?);
+            let port = syncer::port(remote);
+            let mut key = format!("{}:{port}:", remote.host).into_bytes();
+            key.extend_from_slice(remote.module.as_bytes());
+            Some((id, key))
+        };
+        KeepSlice { trees, remotes: self.remotes.iter().filter_map(remote).collect(), confinement }
+    }
+
     /// What a role is about, as far as its privileges depend on it.
     pub fn subject(&self, role: Role) -> Option<Subject<'_>> {
         Some(match role {
             Role::Watcher => Subject::Watcher,
             Role::Syncer(..) => Subject::Syncer,
             Role::Plugin(id) => self.plugin(id).map(|(plugin, account)| Subject::Plugin(plugin, account))?,
+            Role::Keeper => Subject::Keeper,
         })
     }
 
@@ -247,6 +299,7 @@ impl Plan {
                 Some(domains::syncer(root, remote, &self.rsync, ssh.as_ref(), &self.libraries))
             }
             Role::Plugin(id) => domains::plugin(self.plugin(id)?.0),
+            Role::Keeper => Some(domains::keeper()),
         }
     }
 
@@ -283,7 +336,7 @@ impl Plan {
     pub fn is_command(&self, role: Role) -> bool {
         match role {
             Role::Plugin(id) => self.plugin(id).is_some_and(|(it, _)| it.kind.name() == PluginName::Command),
-            Role::Watcher | Role::Syncer(..) => false,
+            Role::Watcher | Role::Syncer(..) | Role::Keeper => false,
         }
     }
 
@@ -298,6 +351,7 @@ impl Plan {
     pub fn name(&self, role: Role) -> String {
         match role {
             Role::Watcher => "watcher".to_owned(),
+            Role::Keeper => "keeper".to_owned(),
             Role::Syncer(id, _) => format!("syncer{}", id.0),
             Role::Plugin(id) => {
                 let name = self.plugin(id).map_or("?", |(plugin, _)| plugin.kind.name().as_str());

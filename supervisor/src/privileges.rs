@@ -35,6 +35,8 @@ pub enum Subject<'a> {
     Watcher,
     /// A syncer.
     Syncer,
+    /// The keeper of the state file.
+    Keeper,
     /// A plugin, and the account that it is to have.
     Plugin(&'a Plugin, Option<Identity>),
 }
@@ -43,7 +45,8 @@ impl Subject<'_> {
     /// Its `<limits>`.
     pub fn limits(self, config: &Config) -> &RoleLimits {
         match self {
-            Subject::Watcher => &config.limits.watcher,
+            // Like the watcher it is one process that holds no more than its tables.
+            Subject::Watcher | Subject::Keeper => &config.limits.watcher,
             Subject::Syncer => &config.limits.syncer,
             Subject::Plugin(plugin, _) => match &plugin.kind {
                 PluginKind::Command(_) => &config.limits.command,
@@ -71,6 +74,8 @@ pub fn confinement(
         Subject::Watcher => (own, may_read_all, Some(0), Syscalls::Watcher),
         // A wrapper in place of rsync, for which the sandbox is off, may have a log.
         Subject::Syncer => (own, may_read_all, config.sandbox.then_some(0), Syscalls::Syncer),
+        // How large its file gets is for the tree to say.
+        Subject::Keeper => (own, false, None, Syscalls::Keeper),
         Subject::Plugin(plugin, account) => {
             let identity = own.map(|own| account.unwrap_or(own));
             let (file_bytes, syscalls) = match &plugin.kind {

@@ -19,6 +19,7 @@ use nix::unistd::{dup, geteuid, setsid};
 
 use crate::cgroup::Cgroups;
 use crate::cli::{Command, Detach, Settings};
+use crate::control::server::Control;
 use crate::core::PluginId;
 use crate::core::dispatch::Dispatcher;
 use crate::event_loop::{EventLoop, Host};
@@ -28,10 +29,11 @@ use crate::notify::Notify;
 use crate::operator_file::Owner;
 use crate::plan::Plan;
 use crate::privileges::Grounds;
+use crate::recent::{Left, Recent};
 use crate::runtime::{self, Runtime};
 use crate::say::say;
 use crate::uids::Uids;
-use crate::{cli, demo, doctor, guardian, secrets};
+use crate::{cli, demo, doctor, guardian, keeper, secrets, state};
 
 /// The whole program.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> Exit {
@@ -40,6 +42,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> Exit {
         Ok(Command::Role(name, channel)) => role(&name, &channel),
         Ok(Command::Demo) => demo::run(),
         Ok(Command::Doctor(config)) => doctor::run(Path::new(&config)),
+        Ok(Command::Control(config, request)) => crate::control::client::run(Path::new(&config), &request),
         Ok(Command::Run(settings)) if settings.detach == Detach::Start => detach(&settings, &args),
         Ok(Command::Run(settings)) => mirror(&settings),
         Err(error) => {
@@ -65,6 +68,10 @@ pub fn role(name: &str, channel: &str) -> Exit {
         "plugin" => {
             let _ = nix::sys::prctl::set_name(c"sersync-plugin");
             plugins::run(channel)
+        }
+        "keeper" => {
+            let _ = nix::sys::prctl::set_name(c"sersync-keeper");
+            keeper::run(channel)
         }
         "guardian" => guardian::run(channel),
         // The doctor's: a role that attacks, and a program in rsync's place.
@@ -128,16 +135,25 @@ fn start(settings: &Settings) -> Result<EventLoop, Exit> {
     let ready = ready_pipe(settings.detach).map_err(|error| fail(Exit::OsError)(&error))?;
     say_purpose(&plan, settings);
     let fail_log = fail_log(&plan, runtime.owner());
+    let kept = kept(settings, &plan, footing)?;
+    let recent = if kept.is_some() { recent(settings, &runtime) } else { None };
+    let control = control(&runtime);
     // Both need who we still are: systemd's socket, and the cgroup that it delegated.
     let (notify, cgroups) = (Notify::from_env(), Cgroups::find(runtime.identity));
     // From here on nothing is opened, started or changed with more than the supervisor keeps.
     lowering::lower(&plan, &runtime, grounds, &cgroups).map_err(|error| fail(Exit::NoPermission)(&error))?;
-    let core = Dispatcher::new(plan.setup(settings.full_sync, settings.workers, seed()));
+    let mut setup = plan.setup(settings.full_sync, settings.workers, seed());
+    (setup.keep, setup.epoch) = (kept.is_some(), today());
+    let core = Dispatcher::new(setup);
     let uids = Uids::new(runtime.first_uid);
     let mut event_loop =
         EventLoop::new(plan, core, (uids, grounds, Host::new(cgroups, notify)), settings.full_sync)
             .map_err(|error| fail(Exit::OsError)(&error))?;
     event_loop.keep(runtime);
+    event_loop.listen(control);
+    if let Some(kept) = kept {
+        event_loop.keep_state(kept, recent);
+    }
     if let Some(fail_log) = fail_log {
         event_loop.record_failures(fail_log);
     }
@@ -147,6 +163,53 @@ fn start(settings: &Settings) -> Result<EventLoop, Exit> {
         });
     }
     Ok(event_loop)
+}
+
+/// The file of what is kept; none where nothing is mirrored, or the config says so. A place that was
+/// named has to work; where none was, mirroring without one is better than none.
+fn kept(settings: &Settings, plan: &Plan, footing: Footing) -> Result<Option<File>, Exit> {
+    let configured = &plan.config().state;
+    if !configured.start || !plan.has_remotes() {
+        return Ok(None);
+    }
+    let typed = settings.state_dir.as_deref();
+    match state::open(typed, configured, Path::new(&settings.config), footing) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if typed.is_none() && configured.path.is_none() => {
+            warn!("{error}; nothing is kept: what happens while the supervisor is down is not found");
+            Ok(None)
+        }
+        Err(error) => {
+            complain(&error.to_string());
+            Err(Exit::CantCreate)
+        }
+    }
+}
+
+/// Where changes are noted that are not written yet, and what an earlier run left there.
+fn recent(settings: &Settings, runtime: &Runtime) -> Option<(Recent, Left)> {
+    let files = state::recent(&runtime.base, Path::new(&settings.config));
+    match files.map_err(|error| error.to_string()).and_then(|files| Recent::open(files).map_err(|e| e.to_string())) {
+        Ok(opened) => Some(opened),
+        Err(error) => {
+            warn!("{error}; what is made and removed again just before everything is killed may stay on the remotes");
+            None
+        }
+    }
+}
+
+/// The socket for commands. Mirroring goes on without it.
+fn control(runtime: &Runtime) -> Option<Control> {
+    let path = runtime.control_socket();
+    Control::bind(&path, runtime.identity)
+        .inspect_err(|error| warn!("control socket {}: {error}", Shown(path.as_os_str())))
+        .ok()
+}
+
+/// Milliseconds since 1970.
+fn today() -> u64 {
+    let since = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Refuses files that others may write, and secrets that others may read.

@@ -36,6 +36,8 @@ pub const UIDS: u32 = 64;
 pub const ROLE_UIDS: u32 = 63;
 /// Where root's supervisors, and the one that systemd starts, keep what is theirs.
 const SYSTEM: &str = "/run/sersync";
+/// The control socket, in the directory of its config.
+const CONTROL: &str = "control";
 /// Whom root becomes, where there is such an account.
 const ACCOUNT: &str = "sersync";
 /// How long the guardian of a supervisor that was killed may hold its uids.
@@ -115,7 +117,7 @@ impl Runtime {
         let owner = Owner::new(lowers.then_some(ROOT));
         let base = base_directory(footing)?;
         make_base(&base, footing, account)?;
-        let name = format!("{:x}-{}", config.dev(), config.ino());
+        let name = name_of(config);
         let lock_path = base.join(format!("{name}.lock"));
         let mut held = lock(&lock_path, owner)?.ok_or(Error::AlreadyRunning(lock_path))?;
         // Only for people; the lock itself is what counts.
@@ -151,10 +153,29 @@ impl Runtime {
         self.block.as_ref().and_then(|lock| lock.file.as_fd().try_clone_to_owned().ok())
     }
 
+    /// Where the control socket belongs. It goes with the directory.
+    pub fn control_socket(&self) -> PathBuf {
+        self.directory.join(CONTROL)
+    }
+
     /// Whose the operator's files are.
     pub fn owner(&self) -> Owner {
         self.owner
     }
+}
+
+/// Where the control socket of the supervisor stands that runs on this config, if one does: below
+/// the base that this user's own supervisors have, or below the system's.
+pub fn control_sockets(config: &fs::Metadata) -> Vec<PathBuf> {
+    let mut bases: Vec<PathBuf> = base_directory(Footing::find()).into_iter().collect();
+    bases.push(PathBuf::from(SYSTEM));
+    bases.dedup();
+    bases.into_iter().map(|base| base.join(name_of(config)).join(CONTROL)).collect()
+}
+
+/// What is named after a config: the same file has the same name, whatever its path.
+fn name_of(config: &fs::Metadata) -> String {
+    format!("{:x}-{}", config.dev(), config.ino())
 }
 
 /// `/run/sersync` for root; else what systemd says, else what XDG says.

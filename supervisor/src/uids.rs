@@ -33,7 +33,7 @@ impl Uids {
             Role::Plugin(PluginId(id)) => {
                 Some(OTHER_UIDS.saturating_add(id.into())).filter(|&slot| slot < ROLE_UIDS)
             }
-            Role::Watcher | Role::Syncer(..) => {
+            Role::Watcher | Role::Keeper | Role::Syncer(..) => {
                 (0..OTHER_UIDS).find(|slot| !self.taken.values().any(|taken| taken == slot))
             }
         };
@@ -64,13 +64,14 @@ mod tests {
     fn each_syncer_and_the_watcher_have_one() {
         let mut uids = Uids::new(Some(FIRST));
         assert_eq!(uids.claim(Role::Watcher).unwrap(), Some(FIRST));
+        assert_eq!(uids.claim(Role::Keeper).unwrap(), Some(FIRST + 1));
         let syncer = |id| Role::Syncer(RemoteId(id), Lane::Batch);
         let all = given(&mut uids, (0..1000).map(syncer));
         assert_eq!(all.len(), usize::try_from(MAX_SYNCERS).unwrap());
         uids.release(syncer(7));
         assert_eq!(uids.claim(syncer(1000)).unwrap(), Some(all[7]));
         // One plugin of each kind beside them.
-        const { assert!(MAX_SYNCERS < OTHER_UIDS && PLUGIN_UIDS >= 4) };
+        const { assert!(MAX_SYNCERS + 2 <= OTHER_UIDS && PLUGIN_UIDS >= 4) };
     }
 
     /// A program that a plugin left running would share its uid with a syncer, and could trace it.

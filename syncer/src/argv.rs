@@ -7,23 +7,22 @@
 
 mod connection;
 mod shown;
+mod words;
 
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
 
-use bstr::ByteSlice;
-use common::message::{Deletions, SyncSlice};
+use common::message::{Comparison, Deletions, SyncSlice};
 
 use crate::abilities::{Abilities, Ability};
 
 pub use connection::port;
 pub(crate) use connection::unspeakable;
 pub(crate) use shown::shown;
+pub use words::sets;
+use words::{for_dry_run, value_of};
 
 /// I/O timeout when neither the config nor the parameters name one, in seconds.
 const DEFAULT_TIMEOUT: u32 = 60;
-/// Short options that take a value, in the same word or the next.
-const SHORT_WITH_VALUE: &[u8] = b"efBMT@";
 /// Options that delete. They are left out where nothing may be deleted.
 const DELETING: [&str; 7] = [
     "--delete",
@@ -39,6 +38,8 @@ const DELETING: [&str; 7] = [
 pub(crate) const MISSING_ARGS: &str = "--delete-missing-args";
 /// Compares nanoseconds; rsync 3.1.3 and later.
 pub(crate) const NANOSECONDS: &str = "--modify-window=-1";
+/// A dry run tells of all that would go, not only of what one run may remove.
+const UNBOUNDED: &str = "--max-delete=2147483647";
 /// Would remove whatever no rule names.
 const UNNAMED: &str = "--delete-excluded";
 /// Removes what the rules on standard input let through, and sends nothing of it: a directory
@@ -76,6 +77,8 @@ pub(crate) enum Errand {
     Send(Form, Deletions),
     /// Only tells what [`Errand::Send`] of the same form would delete as extraneous.
     Look(Form),
+    /// Tells, as [`crate::itemized`] reads it, what [`Errand::Send`] of the same form would do.
+    Compare(Form, Deletions, Comparison),
     /// Removes what is named in rules, where the remote knows no `--delete-missing-args`.
     Erase,
 }
@@ -106,12 +109,25 @@ pub(crate) fn argv(slice: &SyncSlice, errand: Errand, abilities: Abilities) -> V
         Errand::Look(form) => {
             let deletions = possible(slice, Deletions::Travel, abilities);
             // A quiet rsync would print nothing, and nothing would ever be removed.
-            words.extend(params(slice, deletions, abilities).map(|word| without_quiet(word)));
+            words.extend(params(slice, deletions, abilities).map(|word| for_dry_run(word)));
             words.extend(reach(form, deletions, abilities).iter().map(OsString::from));
             words.extend(["--dry-run", "--existing", "--ignore-existing"].map(OsString::from));
             // As old as --delete-missing-args, and sent to the remote too.
             words.extend(abilities.missing_args.is_there().then(|| "--info=none".into()));
             words.push("--out-format=%i %n".into());
+            words.extend(extent(slice, form, abilities));
+        }
+        Errand::Compare(form, deletions, by) => {
+            let deletions = possible(slice, deletions, abilities);
+            // What the user's -u keeps from being sent is not told either.
+            words.extend(params(slice, deletions, abilities).map(|word| for_dry_run(word)));
+            words.extend(reach(form, deletions, abilities).iter().map(OsString::from));
+            words.push("--dry-run".into());
+            words.extend(sets(&slice.remote.rsync.params, "--max-delete", None).then(|| UNBOUNDED.into()));
+            words.extend(abilities.missing_args.is_there().then(|| "--info=none".into()));
+            words.push("--out-format=%i %n".into());
+            let blind = by == Comparison::Checksums || !words::keep_times(&slice.remote.rsync.params);
+            words.extend(blind.then(|| "--checksum".into()));
             words.extend(extent(slice, form, abilities));
         }
         Errand::Erase => {
@@ -123,13 +139,21 @@ pub(crate) fn argv(slice: &SyncSlice, errand: Errand, abilities: Abilities) -> V
     }
     words.extend(slice.remote.rsync.bwlimit.map(|rate| format!("--bwlimit={rate}").into()));
     words.extend(connection::words(slice));
-    if let Errand::Send(Form::Whole | Form::WholeListed, _) | Errand::Look(Form::Whole | Form::WholeListed) =
-        errand
+    if let Errand::Send(Form::Whole | Form::WholeListed, _)
+    | Errand::Compare(Form::Whole | Form::WholeListed, ..)
+    | Errand::Look(Form::Whole | Form::WholeListed) = errand
     {
         words.extend(slice.excludes.iter().map(|pattern| joined("--exclude=", pattern)));
     }
     words.extend(["--".into(), "./".into(), connection::destination(slice)]);
     words
+}
+
+/// Lets a full sync remove at most `most` names. It comes first: a bound of the user's wins.
+pub(crate) fn bound(words: &mut Vec<OsString>, most: u32) {
+    // rsync counts in an int.
+    let most = most.min(i32::MAX.unsigned_abs());
+    words.insert(words.len().min(1), format!("--max-delete={most}").into());
 }
 
 /// Whether this job deletes on a remote of these abilities.
@@ -141,17 +165,6 @@ pub(crate) fn possible(slice: &SyncSlice, deletions: Deletions, abilities: Abili
 pub(crate) fn timeout(slice: &SyncSlice) -> u32 {
     let of_params = || value_of(&slice.remote.rsync.params, "--timeout")?.to_str()?.parse().ok();
     slice.remote.rsync.timeout.or_else(of_params).unwrap_or(DEFAULT_TIMEOUT)
-}
-
-/// True when `params` hold the option, as a long word or among bundled letters.
-pub fn sets(params: &[OsString], long: &str, short: Option<u8>) -> bool {
-    params.iter().any(|word| {
-        let word = word.as_bytes();
-        match word.strip_prefix(b"--") {
-            Some(_) => word.strip_prefix(long.as_bytes()).is_some_and(|rest| matches!(rest, [] | [b'=', ..])),
-            None => short.is_some_and(|short| letters(word).contains(&short)),
-        }
-    })
 }
 
 /// The user's words, less those that may not act in this job, or not on this remote.
@@ -223,39 +236,6 @@ fn joined(option: &str, value: &OsStr) -> OsString {
     word
 }
 
-/// The value of a long option, in the same word or the next; the last one counts.
-fn value_of<'a>(params: &'a [OsString], long: &str) -> Option<&'a OsStr> {
-    let pairs = params.iter().zip(params.iter().skip(1).map(Some).chain([None]));
-    let values = pairs.filter_map(|(word, next)| match word.as_bytes().strip_prefix(long.as_bytes())? {
-        [] => next.map(OsString::as_os_str),
-        [b'=', value @ ..] => Some(OsStr::from_bytes(value)),
-        _ => None,
-    });
-    values.last()
-}
-
-/// The letters of a bundle such as `-artuz`, up to and with the first that takes a value.
-fn letters(word: &[u8]) -> &[u8] {
-    let Some(letters) = word.strip_prefix(b"-").filter(|rest| !rest.starts_with(b"-")) else { return &[] };
-    let end = letters.find_byteset(SHORT_WITH_VALUE).map_or(letters.len(), |at| at.saturating_add(1));
-    letters.get(..end).unwrap_or(letters)
-}
-
-/// The word without `-q`; an emptied one becomes a harmless option.
-fn without_quiet(word: &OsStr) -> OsString {
-    let bytes = word.as_bytes();
-    if bytes == b"--quiet" || bytes == b"-q" {
-        return "--no-motd".into();
-    }
-    let bundle = letters(bytes);
-    let value = bytes.get(bundle.len().saturating_add(1)..).unwrap_or_default();
-    if !bundle.contains(&b'q') {
-        return word.to_owned();
-    }
-    let kept: Vec<u8> = bundle.iter().copied().filter(|&letter| letter != b'q').collect();
-    OsStr::from_bytes(&[b"-", &kept[..], value].concat()).to_owned()
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
@@ -273,7 +253,7 @@ pub(crate) mod tests {
         };
         SyncSlice {
             root: "/srv/www".into(),
-            remote: Remote { host: "10.0.0.2".into(), module: "web".into(), rsync },
+            remote: Remote { host: "10.0.0.2".into(), module: "web".into(), connections: 2, rsync },
             rsync_program: "/usr/bin/rsync".into(),
             rsync_version: (3, 5, 0),
             ssh: None,
@@ -305,6 +285,10 @@ pub(crate) mod tests {
                 "look {form:?}: {}",
                 shown(&argv(&slice, Errand::Look(form), Abilities::default()))
             ));
+        }
+        for (form, by) in [(Form::Shallow, Comparison::Times), (Form::Whole, Comparison::Checksums)] {
+            let words = argv(&slice, Errand::Compare(form, Travel, by), Abilities::default());
+            lines.push(format!("compare {form:?}: {}", shown(&words)));
         }
         insta::assert_snapshot!(lines.join("\n"));
     }
@@ -356,23 +340,5 @@ pub(crate) mod tests {
         let mut slice = slice(&["-a"]);
         slice.delete = false;
         assert_eq!(full_sync_argv(&slice, Deletions::Travel), full_sync_argv(&slice, Deletions::Held));
-    }
-
-    #[test]
-    fn bundled_letters() {
-        let given = |params: &[&str]| {
-            sets(&params.iter().map(OsString::from).collect::<Vec<_>>(), "--modify-window", Some(b'@'))
-        };
-        assert!(given(&["-a@1"]) && given(&["--modify-window=2"]) && given(&["--modify-window", "2"]));
-        assert!(!given(&["-aT@1"]) && !given(&["--modify-windows=1"]) && !given(&["a@b"]));
-        for (word, kept) in [
-            ("-aqz", "-az"),
-            ("-q", "--no-motd"),
-            ("-aTq", "-aTq"),
-            ("-qTq", "-Tq"),
-            ("--bwlimit=q", "--bwlimit=q"),
-        ] {
-            assert_eq!(without_quiet(OsStr::new(word)), kept, "{word}");
-        }
     }
 }

@@ -12,8 +12,9 @@ use common::message::Work;
 
 use crate::abilities::{Abilities, Hint};
 use crate::argv::{self, Errand, Form};
-use crate::job::{Transfers, Worker, goes_on};
+use crate::job::Worker;
 use crate::rsync::Feed;
+use crate::transfers::{Transfers, goes_on};
 use crate::warm::Warm;
 
 /// How long a guess counts where no full sync comes: a remote's batches and its full syncs are
@@ -33,7 +34,7 @@ impl Doubt {
     /// Whether guesses are to be tested before this job.
     fn is_due(self, work: &Work, now: Instant) -> bool {
         match work {
-            Work::Full => true,
+            Work::Full | Work::Verify { .. } => true,
             Work::Batch(_) => self.tested.is_none_or(|at| now.duration_since(at) >= GUESS_LIFE),
         }
     }

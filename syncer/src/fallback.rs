@@ -12,8 +12,8 @@ use common::message::Outcome;
 use common::path::RelPath;
 
 use crate::argv::{self, Errand};
-use crate::job::{Transfers, goes_on};
 use crate::rsync::Feed;
+use crate::transfers::{Transfers, goes_on};
 
 /// Most names that one run removes: rsync compares each entry with each rule.
 const NAMES_A_RUN: usize = 1000;
@@ -29,10 +29,12 @@ impl Transfers<'_> {
         for names in gone.chunks(NAMES_A_RUN) {
             let Rules { text, unspoken } = rules(names);
             let mut text = Some(text);
-            self.transfer(Errand::Erase, &mut |buffer| {
+            let outcome = self.transfer(Errand::Erase, &mut |buffer| {
                 buffer.extend_from_slice(&text.take().unwrap_or_default());
                 Feed::End
             });
+            // A dry run of the list says nothing of what is missing here.
+            self.complaints.unclear |= outcome == Outcome::Partial || unspoken > 0;
             if unspoken > 0 {
                 let tail = format!(
                     "{unspoken} names are too long to be removed on a remote without --delete-missing-args"

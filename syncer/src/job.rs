@@ -1,31 +1,26 @@
-//! One job: open the root, make the lists, run rsync as often as that takes, report the worst.
+//! One job: open the root, make the lists, see to it that they are brought over, say how it ended.
 
-use std::ffi::OsString;
-use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::Instant;
 
 use common::confine::Confined;
-use common::event::RootId;
 use common::filter::{BadExpression, Filter};
-use common::log::{Shown, escape};
-use common::message::{Deletions, Job, Outcome, SyncSlice, Work};
-use common::path::RelPath;
+use common::log::Shown;
+use common::message::{Difference, FailedPath, Job, Outcome, SyncSlice, Work};
 
 use crate::abilities::{Abilities, Hint};
-use crate::argv::{self, Errand, Form};
+use crate::argv;
+use crate::complaints::Complaints;
 use crate::doubt::Doubt;
-use crate::list::{self, Kind, Lists, Whole};
-use crate::outcome::{Ended, outcome};
+use crate::list::{self, Lists, Whole};
 use crate::root::{Root, RootError};
-use crate::rsync::{Feed, Limits, Pace, Pulse, Run, Spawned};
-use crate::tail::{Said, Stream};
+use crate::rsync::{Limits, Pace, Pulse};
+use crate::transfers::Transfers;
 use crate::warm::Warm;
 
 /// Most lines of rsync that one job writes to the log.
 const MAX_LOGGED: u32 = 1000;
-/// How much of a list is made at a time, in bytes.
-const FEED_BYTES: usize = 32 << 10;
+
 /// How a job ended, as [`common::message::SyncerReport::Done`] tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobEnd {
@@ -35,13 +30,15 @@ pub struct JobEnd {
     pub status: i32,
     /// The end of what rsync said, escaped, lines joined by newlines.
     pub tail: String,
+    /// Which paths of a batch failed, at most one frame of them; `None` where that is not known.
+    pub failed: Option<Vec<FailedPath>>,
 }
 
 /// A syncer that knows its slice.
 pub struct Worker {
     pub(crate) slice: SyncSlice,
     pub(crate) filter: Filter,
-    confined: Confined,
+    pub(crate) confined: Confined,
     /// The rsync that waits for the next batch.
     warm: Option<Warm>,
     /// What both ends can do, as far as is known.
@@ -67,8 +64,14 @@ impl Worker {
         self.confined.outdated()
     }
 
-    /// Does `job`; calls `beat` every [`common::message::BUSY_BEAT_SECS`] seconds.
-    pub fn run(&mut self, job: &Job, beat: &mut dyn FnMut(Pace)) -> JobEnd {
+    /// Does `job`; calls `beat` every [`common::message::BUSY_BEAT_SECS`] seconds, and `differs` with
+    /// what a [`Work::Verify`] finds, at most one frame at a time.
+    pub fn run(
+        &mut self,
+        job: &Job,
+        beat: &mut dyn FnMut(Pace),
+        differs: &mut dyn FnMut(Vec<Difference>),
+    ) -> JobEnd {
         let warm = self.warm.take();
         // Closed at the end of the job: an open root would keep its filesystem from being
         // unmounted.
@@ -85,6 +88,7 @@ impl Worker {
             root: &root,
             id: job.root,
             deletions,
+            max_delete: job.max_delete,
             pulse: Pulse::new(beat),
             limits: Limits::with_timeout(argv::timeout(&self.slice)),
             log_left: MAX_LOGGED,
@@ -92,20 +96,12 @@ impl Worker {
             abilities: self.abilities,
             doubt: self.doubt,
             hint: Hint::None,
+            complaints: Complaints::default(),
+            parts: Vec::new(),
             end: JobEnd::good(),
         };
         transfers.test_guesses(&job.work, Instant::now());
-        loop {
-            match &job.work {
-                Work::Full => transfers.all(Lists { whole: Some(Whole::Mirror), ..Lists::default() }),
-                Work::Batch(paths) => transfers.all(list::normalise(paths, |path| root.kind(path))),
-            }
-            // Each time something that was assumed is known to be missing: three times at most.
-            if !transfers.learn() {
-                break;
-            }
-            transfers.end = JobEnd::good();
-        }
+        transfers.work(&job.work, differs);
         let Transfers { end, warm, abilities, doubt, .. } = transfers;
         self.warm = warm;
         self.note(abilities, doubt);
@@ -137,257 +133,32 @@ impl Worker {
 }
 
 impl JobEnd {
-    fn good() -> JobEnd {
-        JobEnd { outcome: Outcome::Done, status: 0, tail: String::new() }
+    pub(crate) fn good() -> JobEnd {
+        JobEnd { outcome: Outcome::Done, status: 0, tail: String::new(), failed: None }
     }
 
-    fn of_root(error: &RootError) -> JobEnd {
-        JobEnd { outcome: Outcome::RootGone, status: 0, tail: error.to_string() }
+    pub(crate) fn of_root(error: &RootError) -> JobEnd {
+        JobEnd { outcome: Outcome::RootGone, status: 0, tail: error.to_string(), failed: None }
     }
-}
-
-/// The runs of one job.
-pub(crate) struct Transfers<'a> {
-    pub(crate) worker: &'a Worker,
-    pub(crate) root: &'a Root,
-    id: RootId,
-    pub(crate) deletions: Deletions,
-    pulse: Pulse<'a>,
-    limits: Limits,
-    log_left: u32,
-    pub(crate) warm: Option<Warm>,
-    pub(crate) abilities: Abilities,
-    pub(crate) doubt: Doubt,
-    /// What the last run said about the abilities.
-    hint: Hint,
-    end: JobEnd,
 }
 
 impl Transfers<'_> {
-    fn all(&mut self, mut lists: Lists) {
-        if self.would_empty(&lists) {
-            return;
-        }
-        self.list(Form::Shallow, self.deletions, lists.shallow.iter());
-        for path in std::mem::take(&mut lists.gone) {
-            if self.root.kind(path.as_bytes()) == Kind::Directory {
-                lists.deepen(path);
+    fn work(&mut self, work: &Work, differs: &mut dyn FnMut(Vec<Difference>)) {
+        loop {
+            match work {
+                Work::Full => self.all(Lists { whole: Some(Whole::Mirror), ..Lists::default() }),
+                Work::Batch(paths) => self.all(list::normalise(paths, |path| self.root.kind(path))),
+                Work::Verify { tops, by } => self.verify(tops, *by, differs),
             }
-        }
-        self.trees(Form::Deep, self.deletions, &Vec::from_iter(lists.deep));
-        self.trees(Form::Deep, Deletions::Held, &Vec::from_iter(lists.sweep));
-        if let Some(whole) = lists.whole {
-            let deletions = match whole {
-                Whole::Mirror => self.deletions,
-                Whole::Sweep => Deletions::Held,
-            };
-            self.trees(Form::Whole, deletions, &[RelPath::root()]);
-        }
-    }
-
-    /// An empty root is more likely an unmounted disk than a wish: it must not empty the remote.
-    fn would_empty(&mut self, lists: &Lists) -> bool {
-        if lists.whole != Some(Whole::Mirror) || self.deletions == Deletions::Held {
-            return false;
-        }
-        match self.root.is_empty() {
-            Ok(false) => return false,
-            Ok(true) => self.worst_of(Outcome::RootEmpty, 0, "the root is empty".to_owned()),
-            Err(error) => self.end = JobEnd::of_root(&error),
-        }
-        true
-    }
-
-    /// Directories with all below them, or the whole tree.
-    fn trees(&mut self, form: Form, deletions: Deletions, tops: &[RelPath]) {
-        if tops.is_empty() || !goes_on(self.end.outcome) {
-            return;
-        }
-        if !self.worker.filter.is_empty() {
-            self.listed(form, deletions, tops);
-        } else if form == Form::Whole {
-            self.transfer(Errand::Send(form, deletions), &mut |_| Feed::End);
-        } else {
-            self.list(form, deletions, tops.iter());
-        }
-    }
-
-    /// Entries by name.
-    fn list<'p>(
-        &mut self,
-        form: Form,
-        deletions: Deletions,
-        paths: impl ExactSizeIterator<Item = &'p RelPath> + Clone,
-    ) {
-        if paths.len() == 0 || !goes_on(self.end.outcome) {
-            return;
-        }
-        let errand = Errand::Send(form, deletions);
-        if !self.sent_warm(form, deletions, paths.clone()) {
-            let mut paths = paths.clone();
-            self.transfer(errand, &mut |buffer| feed(&mut paths, buffer));
-        }
-        if self.erases(deletions) && goes_on(self.end.outcome) {
-            let is_gone = |path: &&RelPath| self.root.kind(path.as_bytes()) == Kind::Missing;
-            let gone: Vec<RelPath> = paths.filter(is_gone).cloned().collect();
-            self.erase(&gone);
-        }
-    }
-
-    /// Whether the rsync that waits has done it.
-    fn sent_warm<'p>(
-        &mut self,
-        form: Form,
-        deletions: Deletions,
-        mut paths: impl Iterator<Item = &'p RelPath>,
-    ) -> bool {
-        if form != Form::Shallow {
-            return false;
-        }
-        let Some(spawned) = self.warm.take().and_then(|warm| warm.take_for(self.id, deletions)) else {
-            return false;
-        };
-        let argv = argv::argv(&self.worker.slice, Errand::Send(form, deletions), self.abilities);
-        let end = self.run(Some(spawned), &argv, &mut |buffer| feed(&mut paths, buffer), &mut |_| {});
-        // It may have died while it waited. Only a cold one tells what is the matter.
-        let good = goes_on(end.outcome);
-        if good {
-            self.worst_of(end.outcome, end.status, end.tail);
-        }
-        good
-    }
-
-    /// Whether names that are missing here take a run of their own to be removed there.
-    pub(crate) fn erases(&self, deletions: Deletions) -> bool {
-        !self.abilities.missing_args.is_there()
-            && argv::possible(&self.worker.slice, deletions, self.abilities) == Deletions::Travel
-    }
-
-    /// Runs rsync and keeps the result if it is worse than what there was.
-    pub(crate) fn transfer(&mut self, errand: Errand, feed: &mut dyn FnMut(&mut Vec<u8>) -> Feed) -> Outcome {
-        self.transfer_with(errand, feed, &mut |_| {})
-    }
-
-    /// The same, handing out each line of standard output.
-    pub(crate) fn transfer_with(
-        &mut self,
-        errand: Errand,
-        feed: &mut dyn FnMut(&mut Vec<u8>) -> Feed,
-        output: &mut dyn FnMut(&[u8]),
-    ) -> Outcome {
-        let argv = argv::argv(&self.worker.slice, errand, self.abilities);
-        let JobEnd { outcome, status, tail } = self.run(None, &argv, feed, output);
-        self.worst_of(outcome, status, tail);
-        outcome
-    }
-
-    /// One run, with a process that was started before if there is one.
-    pub(crate) fn run(
-        &mut self,
-        spawned: Option<Spawned>,
-        argv: &[OsString],
-        feed: &mut dyn FnMut(&mut Vec<u8>) -> Feed,
-        output: &mut dyn FnMut(&[u8]),
-    ) -> JobEnd {
-        let debug = self.worker.slice.debug;
-        if debug {
-            log::info!("rsync: {}", argv::shown(argv));
-        }
-        let (mut said, log_left) = (Said::default(), &mut self.log_left);
-        let mut line = |stream: Stream, text: &[u8]| {
-            if debug && *log_left > 0 {
-                *log_left = log_left.saturating_sub(1);
-                log::info!("rsync: {}", escape(text));
+            // Each time something that was assumed is known to be missing: three times at most.
+            if !self.learn() {
+                break;
             }
-            if stream == Stream::Output {
-                output(text);
-            }
-            said.push(stream, text);
-        };
-        let (root, confined) = (self.root.as_fd(), &self.worker.confined);
-        let run = Run { argv, root, confined, feed, line: &mut line, limits: self.limits };
-        let ended = match spawned {
-            Some(spawned) => run.resume(spawned, &mut self.pulse),
-            None => run.finish(&mut self.pulse),
-        };
-        let mut tail = said.text();
-        if let Ended::Failed(error) = &ended {
-            tail = format!("cannot run rsync: {error}");
+            self.end = JobEnd::good();
+            self.parts.clear();
         }
-        if ended.is_suspicious() {
-            log::error!(
-                "violation role=rsync what=\"a system call that only an intruder makes\"; the kernel ended it"
-            );
+        if let (Work::Batch(paths), Outcome::Partial) = (work, self.end.outcome) {
+            self.take_apart(paths);
         }
-        let mut outcome = outcome(&ended, &tail);
-        // "Some directory is missing", says rsync. If it is ours, we see that ourselves: no
-        // remote is to make us believe that the root is gone.
-        if outcome == Outcome::Refused && Root::open(&self.worker.slice.root, self.id).is_err() {
-            outcome = Outcome::RootGone;
-        }
-        self.hint = Hint::None;
-        if goes_on(outcome) || outcome == Outcome::NoSpace {
-            self.abilities.prove(argv);
-        } else if let Ended::Exited(status) = ended
-            && outcome != Outcome::RootGone
-        {
-            self.hint = self.abilities.hint(argv, status, &tail);
-        }
-        JobEnd { outcome, status: ended.status(), tail }
-    }
-
-    /// What the last run said about the remote's abilities; asked once.
-    pub(crate) fn take_hint(&mut self) -> Hint {
-        std::mem::replace(&mut self.hint, Hint::None)
-    }
-
-    /// The worst so far.
-    pub(crate) fn outcome(&self) -> Outcome {
-        self.end.outcome
-    }
-
-    /// Keeps the worse of what there was and what is new.
-    pub(crate) fn worst_of(&mut self, outcome: Outcome, status: i32, tail: String) {
-        if severity(outcome) > severity(self.end.outcome) || self.end.outcome == Outcome::Done {
-            self.end = JobEnd { outcome, status, tail };
-        }
-    }
-}
-
-/// False after an outcome that the next run would only meet again.
-pub(crate) fn goes_on(outcome: Outcome) -> bool {
-    severity(outcome) <= severity(Outcome::Partial)
-}
-
-/// Appends entries until there is enough for now. The `./` in front keeps rsync from taking
-/// names that begin with `#` or `;` for comments.
-pub(crate) fn feed<'p>(paths: &mut impl Iterator<Item = &'p RelPath>, buffer: &mut Vec<u8>) -> Feed {
-    while buffer.len() < FEED_BYTES {
-        let Some(path) = paths.next() else { return Feed::End };
-        append(buffer, path);
-    }
-    Feed::More
-}
-
-/// Appends one entry of a list.
-pub(crate) fn append(buffer: &mut Vec<u8>, path: &RelPath) {
-    buffer.extend_from_slice(b"./");
-    buffer.extend_from_slice(path.as_bytes());
-    buffer.push(0);
-}
-
-/// The order of outcomes: what is above [`Outcome::Partial`] ends the job.
-fn severity(outcome: Outcome) -> u8 {
-    match outcome {
-        Outcome::Done => 0,
-        Outcome::Partial => 1,
-        Outcome::Broken | Outcome::Limit => 2,
-        Outcome::TimedOut => 3,
-        Outcome::Unreachable => 4,
-        Outcome::NoSpace => 5,
-        Outcome::Refused | Outcome::UnknownHost => 6,
-        Outcome::Misconfigured => 7,
-        Outcome::RootEmpty => 8,
-        Outcome::RootGone => 9,
     }
 }

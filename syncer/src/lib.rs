@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `job` | one job from order to report |
 //! | `root` | the open root: its identity, what stands where below it |
+//! | `transfers` | its runs |
 //! | `list` | dirty paths into lists, pure |
 //! | `argv` | argument vectors, pure |
 //! | `rsync`, `session` | one run: spawn; feed, read, watch, reap |
@@ -16,12 +17,19 @@
 //! | `outcome` | the table of exit statuses |
 //! | `abilities`, `doubt`, `fallback` | what the remote's rsync lacks: known, found out, made up for |
 //! | `walk`, `listed` | subtrees under a filter |
+//! | `compare`, `itemized` | dry runs that tell what differs |
+//! | `verify` | a job that only compares |
+//! | `apart`, `complaints` | which paths of a batch failed, and why |
 #![forbid(unsafe_code)]
 
 mod abilities;
+mod apart;
 mod argv;
+mod compare;
+mod complaints;
 mod doubt;
 mod fallback;
+mod itemized;
 mod job;
 mod list;
 mod listed;
@@ -30,6 +38,8 @@ mod root;
 mod rsync;
 mod session;
 mod tail;
+mod transfers;
+mod verify;
 mod vital;
 mod walk;
 mod warm;
@@ -109,9 +119,13 @@ fn obey(orders: &IpcReceiver<SyncerOrder>, uplink: &Uplink, mut worker: Worker) 
                 let mut beat = |pace| {
                     let _ = uplink.try_send(&SyncerReport::Beat { stalled: pace == Pace::Stalled });
                 };
-                let end = worker.run(&job, &mut beat);
-                let JobEnd { outcome, status, tail } = end.clone();
-                uplink.send(&SyncerReport::Done { ticket, outcome, status, tail })?;
+                // What finds nobody there is followed by a report that fails.
+                let mut differs = |found| {
+                    let _ = uplink.send(&SyncerReport::Differs { ticket, found });
+                };
+                let end = worker.run(&job, &mut beat, &mut differs);
+                let JobEnd { outcome, status, tail, failed } = end.clone();
+                uplink.send(&SyncerReport::Done { ticket, outcome, status, tail, failed })?;
                 worker.warm_up(&job, &end);
                 beat_at = after(Instant::now(), pause);
             }
@@ -153,7 +167,10 @@ mod tests {
 
     fn order(ticket: u64) -> SyncerOrder {
         let root = RootId { device: 0, inode: 0, born: 0 };
-        SyncerOrder::Sync { ticket, job: Job { root, deletions: Deletions::Travel, work: Work::Full } }
+        SyncerOrder::Sync {
+            ticket,
+            job: Job { root, deletions: Deletions::Travel, max_delete: None, work: Work::Full },
+        }
     }
 
     #[test]

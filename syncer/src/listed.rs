@@ -4,74 +4,131 @@
 //! What the filter excludes neither travels nor is deleted. A dry run tells what a plain
 //! `--delete` would remove; of that, excluded paths and the directories that hold them stay.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use common::filter::{EntryKind, Filter};
-use common::message::{Deletions, Outcome};
+use common::message::{Deletions, DifferenceKind, Outcome};
 use common::path::RelPath;
 
 use crate::argv::{self, Errand, Form};
-use crate::job::{Transfers, feed, goes_on};
+use crate::itemized::item;
+use crate::job::{JobEnd, Worker};
 use crate::list::Kind;
+use crate::root::Root;
 use crate::rsync::Feed;
+use crate::transfers::{Transfers, feed, goes_on};
 use crate::walk::{Mounts, Walk};
 
-/// rsync's `%i`, eleven characters wide, where something would be deleted, and the blank after it.
-const DELETING: &[u8] = b"*deleting   ";
 /// Most bytes of names to be removed that are kept from one dry run.
 const MAX_BYTES: usize = 32 << 20;
 
-impl Transfers<'_> {
+impl<'a> Transfers<'a> {
     /// Brings `tops`, directories or the root, over; removes on the remote what is missing here.
     pub(crate) fn listed(&mut self, form: Form, deletions: Deletions, tops: &[RelPath]) {
-        let form = match form {
-            Form::Whole | Form::WholeListed => Form::WholeListed,
-            Form::Deep | Form::Shallow => Form::Shallow,
-        };
-        let slice = &self.worker.slice;
-        let stay = argv::sets(&slice.remote.rsync.params, "--one-file-system", Some(b'x'));
-        let mounts = if stay { Mounts::Stay } else { Mounts::Enter };
-        let mut walk = Walk::new(self.root, &self.worker.filter, mounts, tops);
-        let outcome = self.transfer(Errand::Send(form, deletions), &mut |buffer| walk.feed(buffer));
+        let listed = by_name(form);
+        let mut walk = self.walk(tops);
+        let outcome = self.transfer(Errand::Send(listed, deletions), &mut |buffer| walk.feed(buffer));
         if walk.failures() > 0 {
             let tail = format!("{} directories or names could not be read", walk.failures());
             self.worst_of(Outcome::Partial, 0, tail);
         }
+        self.complaints.unread.extend(walk.into_unread());
         // A full remote may need nothing but the room that removing makes.
-        let removes = argv::possible(slice, deletions, self.abilities) == Deletions::Travel;
+        let removes = argv::possible(&self.worker.slice, deletions, self.abilities) == Deletions::Travel;
         if removes && (goes_on(outcome) || outcome == Outcome::NoSpace) {
-            self.remove(form, tops);
+            self.remove(listed, tops);
         }
     }
 
-    fn remove(&mut self, form: Form, tops: &[RelPath]) {
-        let filter = &self.worker.filter;
-        let mut extra = Extra::default();
-        let look = match form {
-            Form::Whole | Form::WholeListed => Form::Whole,
-            Form::Deep | Form::Shallow => Form::Deep,
-        };
-        let mut names = tops.iter().filter(|_| look == Form::Deep);
-        let outcome =
-            self.transfer_with(Errand::Look(look), &mut |buffer| feed(&mut names, buffer), &mut |line| {
-                extra.push(line, filter);
-            });
+    /// The entries of `tops` that the filter lets through.
+    pub(crate) fn walk(&self, tops: &[RelPath]) -> Walk<'a> {
+        let (root, worker): (&'a Root, &'a Worker) = (self.root, self.worker);
+        let stay = argv::sets(&worker.slice.remote.rsync.params, "--one-file-system", Some(b'x'));
+        let mounts = if stay { Mounts::Stay } else { Mounts::Enter };
+        Walk::new(root, &worker.filter, mounts, tops)
+    }
+
+    fn remove(&mut self, listed: Form, tops: &[RelPath]) {
+        let (end, removable) = self.look(listed, tops);
+        let outcome = end.outcome;
+        self.worst_of(outcome, end.status, end.tail);
         if !goes_on(outcome) {
             return;
         }
-        let (paths, complete) = extra.removable();
-        let missing: Vec<RelPath> =
-            paths.into_iter().filter(|path| self.root.kind(path.as_bytes()) == Kind::Missing).collect();
+        let most = self.max_delete.filter(|_| listed == Form::WholeListed);
+        let (missing, skipped) = bounded(removable.tops, most.map(u64::from));
         if self.erases(Deletions::Travel) {
             self.erase(&missing);
         } else if !missing.is_empty() {
             let mut paths = missing.iter();
-            self.transfer(Errand::Send(form, Deletions::Travel), &mut |buffer| feed(&mut paths, buffer));
+            let errand = Errand::Send(listed, Deletions::Travel);
+            self.transfer(errand, &mut |buffer| feed(&mut paths, buffer));
         }
-        if complete == Feed::More {
+        if skipped > 0 {
+            let tail = format!("Deletions stopped due to --max-delete limit ({skipped} skipped)");
+            self.worst_of(Outcome::Partial, 0, tail);
+        }
+        if removable.complete == Feed::More {
+            self.complaints.unclear = true;
             self.worst_of(Outcome::Partial, 0, "more is to be removed than one run can hold".to_owned());
         }
     }
+
+    /// What the remote has below `tops` and we have not, as far as the filter lets it go.
+    pub(crate) fn look(&mut self, listed: Form, tops: &[RelPath]) -> (JobEnd, Removable) {
+        let (filter, mut extra) = (&self.worker.filter, Extra::default());
+        let form = match listed {
+            Form::Whole | Form::WholeListed => Form::Whole,
+            Form::Deep | Form::Shallow => Form::Deep,
+        };
+        let mut names = tops.iter().filter(|_| form == Form::Deep);
+        let argv = argv::argv(&self.worker.slice, Errand::Look(form), self.abilities);
+        let mut output = |line: &[u8]| extra.push(line, filter);
+        let end = self.run(None, &argv, &mut |buffer| feed(&mut names, buffer), &mut output);
+        let mut removable = extra.removable();
+        removable.tops.retain(|top| self.root.kind(top.path.as_bytes()) == Kind::Missing);
+        (end, removable)
+    }
+}
+
+/// The form of a list that we make ourselves.
+pub(crate) fn by_name(form: Form) -> Form {
+    match form {
+        Form::Whole | Form::WholeListed => Form::WholeListed,
+        Form::Deep | Form::Shallow => Form::Shallow,
+    }
+}
+
+/// As many of `tops` as hold no more than `most` names, and how many names that leaves.
+fn bounded(tops: Vec<Top>, most: Option<u64>) -> (Vec<RelPath>, u64) {
+    let (mut left, mut skipped) = (most.unwrap_or(u64::MAX), 0_u64);
+    let mut paths = Vec::new();
+    for top in tops {
+        if let Some(rest) = left.checked_sub(top.names) {
+            left = rest;
+            paths.push(top.path);
+        } else {
+            skipped = skipped.saturating_add(top.names);
+        }
+    }
+    (paths, skipped)
+}
+
+/// What may go on the remote.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Removable {
+    pub(crate) tops: Vec<Top>,
+    /// Whether these are all.
+    pub(crate) complete: Feed,
+}
+
+/// A file, or a directory with all below it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Top {
+    pub(crate) path: RelPath,
+    pub(crate) kind: EntryKind,
+    /// How many names go with it, itself included.
+    pub(crate) names: u64,
 }
 
 /// What the remote has and we have not, as a dry run tells it.
@@ -87,13 +144,8 @@ struct Extra {
 
 impl Extra {
     fn push(&mut self, line: &[u8], filter: &Filter) {
-        let Some(name) = line.strip_prefix(DELETING) else { return };
-        let name = unescape(name);
-        let (name, kind) = match name.strip_suffix(b"/") {
-            Some(directory) => (directory.to_vec(), EntryKind::Directory),
-            None => (name, EntryKind::File),
-        };
-        let Ok(path) = RelPath::new(name) else { return };
+        let Some(item) = item(line).filter(|item| item.kind == DifferenceKind::Extra) else { return };
+        let (path, kind) = (item.path, if item.directory { EntryKind::Directory } else { EntryKind::File });
         let excluded = filter.excludes_within(&path, kind);
         self.bytes = self.bytes.saturating_add(path.as_bytes().len());
         if self.bytes > MAX_BYTES {
@@ -110,32 +162,25 @@ impl Extra {
 
     /// The topmost paths whose removal removes nothing that is excluded, and whether they are
     /// all. Where not all is known, no directory is removed: what it holds may be excluded.
-    fn removable(self) -> (Vec<RelPath>, Feed) {
+    fn removable(self) -> Removable {
         let (holders, overflow) = (self.holders, self.overflow);
         let directories: BTreeSet<RelPath> =
             self.directories.into_iter().filter(|path| !overflow && !holders.contains(path)).collect();
-        let is_top = |path: &RelPath| !path.ancestors().any(|above| directories.contains(above));
-        let all = directories.iter().chain(&self.files);
-        let tops = all.filter(|path| is_top(path)).cloned().collect();
-        (tops, if overflow { Feed::More } else { Feed::End })
-    }
-}
-
-/// rsync writes a byte that it does not like to print as `\#ooo`.
-fn unescape(name: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(name.len());
-    let mut rest = name;
-    while let [first, after @ ..] = rest {
-        if let [b'\\', b'#', a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', after @ ..] = rest {
-            let digit = |byte: &u8| byte.saturating_sub(b'0');
-            bytes.push(digit(a) << 6 | digit(b) << 3 | digit(c));
-            rest = after;
-        } else {
-            bytes.push(*first);
-            rest = after;
+        let top_of = |path: &RelPath| {
+            let above = path.ancestors().find_map(|above| directories.get(above));
+            above.unwrap_or(path).clone()
+        };
+        let (mut tops, kinds) = (BTreeMap::new(), [EntryKind::Directory, EntryKind::File]);
+        for (paths, kind) in [&directories, &self.files].into_iter().zip(kinds) {
+            for path in paths {
+                // The outermost of directories comes before what it holds.
+                let (_, names) = tops.entry(top_of(path)).or_insert((kind, 0_u64));
+                *names = names.saturating_add(1);
+            }
         }
+        let tops = tops.into_iter().map(|(path, (kind, names))| Top { path, kind, names }).collect();
+        Removable { tops, complete: if overflow { Feed::More } else { Feed::End } }
     }
-    bytes
 }
 
 #[cfg(test)]
@@ -149,7 +194,7 @@ mod tests {
         for line in lines {
             extra.push(line.as_bytes(), &filter);
         }
-        extra.removable().0.iter().map(ToString::to_string).collect()
+        extra.removable().tops.iter().map(|top| format!("{} {}", top.path, top.names)).collect()
     }
 
     #[test]
@@ -170,7 +215,20 @@ mod tests {
             ".d..t...... ./",
             "cannot delete non-empty directory: z",
         ];
-        assert_eq!(removable(&lines, r".*\.log|cache/"), ["\"x/sub\"", "\"y\"", "\"x/other\""]);
+        assert_eq!(removable(&lines, r".*\.log|cache/"), ["\"x/other\" 1", "\"x/sub\" 3", "\"y\" 2"]);
+    }
+
+    #[test]
+    fn no_more_than_allowed() {
+        let top = |path, names| Top { path: RelPath::new(path).unwrap(), kind: EntryKind::File, names };
+        let tops = || vec![top("a", 3), top("b", 9), top("c", 2)];
+        let shown = |most| {
+            let (paths, skipped) = bounded(tops(), most);
+            (paths.iter().map(ToString::to_string).collect::<String>(), skipped)
+        };
+        assert_eq!(shown(None), ("\"a\"\"b\"\"c\"".to_owned(), 0));
+        assert_eq!(shown(Some(5)), ("\"a\"\"c\"".to_owned(), 9));
+        assert_eq!(shown(Some(0)), (String::new(), 14));
     }
 
     #[test]
@@ -180,11 +238,7 @@ mod tests {
         for line in ["*deleting   d/", "*deleting   f", "*deleting   d/zz"] {
             extra.push(line.as_bytes(), &filter);
         }
-        assert_eq!(extra.removable(), (vec![RelPath::new("f").unwrap()], Feed::More));
-    }
-
-    #[test]
-    fn escapes() {
-        assert_eq!(unescape(br"a\#012b\#377\#134#012\#9\x\"), b"a\nb\xff\\#012\\#9\\x\\");
+        let f = Top { path: RelPath::new("f").unwrap(), kind: EntryKind::File, names: 1 };
+        assert_eq!(extra.removable(), Removable { tops: vec![f], complete: Feed::More });
     }
 }

@@ -60,9 +60,15 @@ const SIGSYS: i32 = 31;
 /// SIGXCPU and SIGXFSZ: too much CPU time, too large a file.
 const LIMITS: [i32; 2] = [24, 25];
 
+/// What rsync says when it removes no more.
+const MAX_DELETE: &str = "Deletions stopped due to --max-delete";
+
 /// Exit status, words that must be among the messages, meaning. The first row that fits counts.
 #[rustfmt::skip]
 const TABLE: &[(i32, &str, Outcome)] = &[
+    // It may say so with any status.
+    (0, MAX_DELETE, Outcome::Partial),
+    (24, MAX_DELETE, Outcome::Partial),
     (0, "", Outcome::Done),
     (1, "module is read only", Outcome::Refused),
     (1, "", Outcome::Misconfigured), // password file, unknown option, syntax
@@ -128,6 +134,7 @@ mod tests {
         (23, "rsync: [receiver] rename \"d/.f00.x\" (in m) -> \"d/f00\": Operation not permitted (1)", Partial),
         (23, "recv_generator: mkdir \"d\" (in rofs) failed: Read-only file system (30)", Partial),
         (23, "recv_generator: mkdir \"d\" (in small) failed: No space left on device (28)", NoSpace),
+        (0, "Deletions stopped due to --max-delete limit (6 skipped)", Partial),
         (25, "Deletions stopped due to --max-delete limit (15 skipped)", Partial),
         (11, "rsync: [receiver] write failed on \"d/f04\" (in small): No space left on device (28)", NoSpace),
         (11, "rsync: [receiver] write failed on \"f\" (in m): Disk quota exceeded (122)", NoSpace),

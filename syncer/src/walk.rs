@@ -1,16 +1,18 @@
 //! The entries of some subtrees that the filter lets through, as parts of a list for rsync:
 //! made while rsync reads, so that a tree of millions never stands in memory.
 
+use std::collections::BTreeSet;
+
 use common::filter::{EntryKind, Filter};
 use common::path::RelPath;
 use nix::dir::{Dir, Entry, OwningIter, Type};
 use nix::errno::Errno;
 use nix::sys::stat::fstat;
 
-use crate::job::append;
 use crate::list::Kind;
 use crate::root::{Root, is_dot};
 use crate::rsync::Feed;
+use crate::transfers::append;
 
 /// Entries looked at before rsync gets its turn.
 const STEP: u32 = 512;
@@ -37,18 +39,38 @@ pub(crate) struct Walk<'a> {
     /// The filesystem of this subtree.
     device: Option<u64>,
     failures: u64,
+    /// The subtree that is walked.
+    top: RelPath,
+    /// Subtrees of which something could not be read.
+    unread: BTreeSet<RelPath>,
 }
 
 impl<'a> Walk<'a> {
     /// Walks `tops`, of which none lies below another.
     pub(crate) fn new(root: &'a Root, filter: &'a Filter, mounts: Mounts, tops: &[RelPath]) -> Walk<'a> {
         let tops = tops.iter().rev().cloned().collect();
-        Walk { root, filter, mounts, tops, pending: Vec::new(), open: None, device: None, failures: 0 }
+        Walk {
+            root,
+            filter,
+            mounts,
+            tops,
+            pending: Vec::new(),
+            open: None,
+            device: None,
+            failures: 0,
+            top: RelPath::root(),
+            unread: BTreeSet::new(),
+        }
     }
 
     /// Directories and names that could not be read.
     pub(crate) fn failures(&self) -> u64 {
         self.failures
+    }
+
+    /// The subtrees in which they are.
+    pub(crate) fn into_unread(self) -> BTreeSet<RelPath> {
+        self.unread
     }
 
     /// Appends the next entries; what cannot be read is counted and left out.
@@ -80,6 +102,7 @@ impl<'a> Walk<'a> {
             return Feed::More;
         }
         let Some(top) = self.tops.pop() else { return Feed::End };
+        self.top = top.clone();
         if !self.filter.excludes_within(&top, EntryKind::Directory) {
             if !top.is_root() {
                 append(buffer, &top);
@@ -128,6 +151,9 @@ impl<'a> Walk<'a> {
 
     fn fail(&mut self) {
         self.failures = self.failures.saturating_add(1);
+        if !self.unread.contains(&self.top) {
+            self.unread.insert(self.top.clone());
+        }
     }
 }
 
@@ -136,7 +162,6 @@ mod tests {
     use super::*;
     use common::config::FilterExpression;
     use common::event::RootId;
-    use std::collections::BTreeSet;
     use std::fs;
     use std::os::unix::fs::symlink;
     use std::path::Path;

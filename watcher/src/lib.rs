@@ -2,9 +2,10 @@
 //!
 //! It reports that a path is dirty and why ([`common::event::Dirt`]), never what to do about
 //! it. It follows renames, never symbolic links; what it loses sight of it reports as a rescan.
-//! It is told its part of the config once, gives up every privilege, and from then on only
-//! speaks. One way: kernel → `live` (with `translate`, `tree`, `limbo`) → `scan` for
-//! what is new → `outbox` → supervisor.
+//! It is told its part of the config, gives up every privilege, and from then on speaks; what it
+//! hears is no more than how much, and what once more. One way: kernel → `live` (with `translate`,
+//! `tree`, `limbo`) → `scan` for what is new → `outbox` → supervisor. For the index on disk it also
+//! tells the names: of each change (`told`), and of whole trees (`pass`).
 //!
 //! | module | what it holds |
 //! |---|---|
@@ -16,22 +17,30 @@
 //! | `limbo`, `recent` | the two halves of a rename; names that come and go at once |
 //! | `received` | files that an rsync brought |
 //! | `scan`, `limit`, `links` | walking; too few watches; files with several names |
-//! | `outbox` | what waits for the supervisor |
+//! | `names`, `pass`, `listing` | telling what a tree holds, to be compared with the index |
+//! | `told`, `stamp` | what a change says of the names; what tells two states of a file apart |
+//! | `outbox`, `flush` | what waits for the supervisor; who waits for all of it |
 
 #![forbid(unsafe_code)]
 
 mod arena;
+mod flush;
 mod kernel;
 mod limbo;
 mod limit;
 mod links;
+mod listing;
 mod live;
+mod names;
 mod open;
 mod outbox;
+mod pass;
 mod received;
 mod recent;
 mod root;
 mod scan;
+mod stamp;
+mod told;
 mod translate;
 mod tree;
 mod watcher;
@@ -46,6 +55,7 @@ use common::exit::Exit;
 use common::filter::Filter;
 use common::message::{WatchSlice, WatcherOrder, WatcherReport};
 use common::wire::{self, Uplink};
+use ipc_channel::ipc::IpcReceiver;
 
 use crate::watcher::{End, Watcher};
 
@@ -91,14 +101,21 @@ pub fn run(channel: &str) -> Exit {
 fn prepare(channel: &str) -> Result<Watcher, Error> {
     let uplink = Uplink::from_stdin()?;
     let orders = wire::meet::<WatcherOrder>(channel)?;
-    let WatcherOrder::Configure(slice) = orders.recv().map_err(|_| Error::NoOrder)?;
+    let WatcherOrder::Configure(slice) = orders.recv().map_err(|_| Error::NoOrder)? else {
+        return Err(Error::NoOrder);
+    };
     let confined = confine::enter(&slice.confinement)?;
-    start(&slice, uplink, confined)
+    start(&slice, uplink, orders, confined)
 }
 
 /// What comes after confinement: the first file descriptor of inotify among it.
-fn start(slice: &WatchSlice, uplink: Uplink, confined: Confined) -> Result<Watcher, Error> {
+fn start(
+    slice: &WatchSlice,
+    uplink: Uplink,
+    orders: IpcReceiver<WatcherOrder>,
+    confined: Confined,
+) -> Result<Watcher, Error> {
     let filter = Filter::new(&slice.filter)?;
     uplink.send(&WatcherReport::Ready).map_err(|_| End::Gone)?;
-    Ok(Watcher::new(slice, filter, uplink, confined))
+    Ok(Watcher::new(slice, filter, (uplink, orders), confined))
 }

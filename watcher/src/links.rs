@@ -82,6 +82,11 @@ impl Links {
         self.is_wanted().then(|| self.not_before.unwrap_or_else(Instant::now))
     }
 
+    /// Makes a walk that is wanted due now.
+    pub(crate) fn hurry(&mut self) {
+        self.not_before = None;
+    }
+
     fn is_wanted(&self) -> bool {
         match self.state {
             State::Due => true,

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use common::config::Switches;
 use common::event::{Dirt, RECEIVED, RootId, TreeId};
-use common::filter::Filter;
+use common::filter::{EntryKind, Filter};
 use common::log::Shown;
 use common::message::RootLoss;
 use common::path::RelPath;
@@ -18,11 +18,12 @@ use crate::kernel::Kernel;
 use crate::limbo::{Limbo, PATIENCE};
 use crate::limit::Limit;
 use crate::links::Links;
+use crate::names::Names;
 use crate::outbox::Outbox;
 use crate::received::Received;
 use crate::recent::Recent;
 use crate::scan::{Scan, Then, Voice, Work};
-use crate::translate::{Step, bits, meaning};
+use crate::translate::{Step, bits, is_silent, meaning};
 use crate::tree::{NodeId, Tree};
 
 /// Buffers of events that are read before anything else is done.
@@ -41,6 +42,8 @@ pub(crate) struct Rules {
     pub(crate) follow_links: bool,
     /// Print each watch and each event.
     pub(crate) debug: bool,
+    /// Tell names, for the index on disk.
+    pub(crate) index: bool,
 }
 
 /// Whether lost events are being made up for.
@@ -67,6 +70,7 @@ pub(crate) struct Live {
     pub(crate) scan: Scan,
     pub(crate) links: Links,
     pub(crate) limit: Limit,
+    pub(crate) names: Names,
     /// On its way from the tree to the scan; empty in between.
     pub(crate) ended: Vec<i32>,
     /// Every directory was watched once.
@@ -80,6 +84,8 @@ pub(crate) struct Live {
     departures: Recent,
     repair: Repair,
     nodes: Vec<NodeId>,
+    /// When the kernel's queue was empty last.
+    drained_at: Option<Instant>,
 }
 
 impl Live {
@@ -90,6 +96,7 @@ impl Live {
         rules: Rc<Rules>,
         kernel: Kernel,
         root: (OwnedFd, RootId),
+        pass: u32,
     ) -> Live {
         let (tree, mut scan) = (Tree::new(), Scan::of(root.0));
         let follow_links = rules.follow_links;
@@ -105,6 +112,7 @@ impl Live {
             scan,
             links: Links::new(follow_links),
             limit: Limit::default(),
+            names: Names::new(pass),
             ended: Vec::new(),
             watching: false,
             limbo: Limbo::default(),
@@ -113,6 +121,7 @@ impl Live {
             departures: Recent::new(DEPARTURES),
             repair: Repair::None,
             nodes: Vec::new(),
+            drained_at: None,
         }
     }
 
@@ -129,12 +138,30 @@ impl Live {
                 log::error!("inotify cannot be read reason={error}");
                 RootLoss::Missing
             })?;
-            let Some(events) = events else { break };
+            let Some(events) = events else {
+                self.drained(now);
+                break;
+            };
             for event in events {
                 self.event(&event, now, out)?;
             }
         }
         Ok(())
+    }
+
+    /// The kernel's queue is empty: a directory that a pass met, and that still nobody knows, had
+    /// no event.
+    fn drained(&mut self, now: Instant) {
+        self.drained_at = Some(now);
+        for (parent, name) in self.names.drained() {
+            self.scan.push(Work::Look(parent, name));
+        }
+    }
+
+    /// Whether all that happened before `moment` is in the outbox. Nothing is held back: what is in
+    /// limbo was reported under its old name, and the kernel tells both in one call.
+    pub(crate) fn is_settled(&self, moment: Instant) -> bool {
+        !self.scan.is_busy() && self.drained_at.is_some_and(|at| at >= moment)
     }
 
     /// Does what is due.
@@ -242,6 +269,7 @@ impl Live {
             self.scan.too_long(dir);
             return;
         };
+        self.names.note(parent, name);
         let meaning = meaning(mask, &path, self.rules.switches, &self.rules.filter);
         match meaning.step {
             Step::Keep => self.follow_links(&path, mask, out),
@@ -262,6 +290,16 @@ impl Live {
                 self.departures.note(parent, name, now);
             }
             out.change(self.id, path, dirt, mask);
+        } else if self.rules.index && mask & (bits::DELETE | bits::MOVED_FROM) != 0 {
+            self.gone_unsaid(path, mask, out);
+        }
+    }
+
+    /// The index follows the source, whatever the switches leave out.
+    fn gone_unsaid(&self, path: RelPath, mask: u32, out: &mut Outbox) {
+        let kind = if mask & bits::ISDIR == 0 { EntryKind::File } else { EntryKind::Directory };
+        if !is_silent(&path, kind, self.rules.switches, &self.rules.filter) {
+            out.gone(self.id, path, kind);
         }
     }
 

@@ -8,6 +8,8 @@ use std::collections::VecDeque;
 use std::hash::BuildHasher;
 
 use common::event::{Change, Dirt, TreeId, merged};
+use common::filter::EntryKind;
+use common::keep::NameOp;
 use common::message::{LossCause, WatcherReport};
 use common::path::RelPath;
 use hashbrown::{DefaultHashBuilder, HashTable};
@@ -17,12 +19,14 @@ const MAX_CHANGES: usize = 200_000;
 /// Most bytes that their paths may take.
 const MAX_BYTES: usize = 64 << 20;
 /// Bytes of one frame; the limit of the wire less what surrounds the changes.
-const FRAME_BYTES: usize = 60 << 10;
+pub(crate) const FRAME_BYTES: usize = 60 << 10;
 /// Most bytes that a change takes beside its path: length, dirt and mask.
 const CHANGE_BYTES: usize = 12;
 
 enum Entry {
     Change(TreeId, Change),
+    /// A name is gone, and only the index is to know.
+    Gone(TreeId, RelPath),
     Report(WatcherReport),
 }
 
@@ -37,6 +41,8 @@ pub(crate) struct Outbox {
     changes: usize,
     bytes: usize,
     max_changes: usize,
+    /// Names are told with the changes, and lost with them.
+    tells_names: bool,
 }
 
 impl Outbox {
@@ -54,7 +60,13 @@ impl Outbox {
             changes: 0,
             bytes: 0,
             max_changes,
+            tells_names: false,
         }
+    }
+
+    /// The same, for changes whose names are told.
+    pub(crate) fn with_names() -> Outbox {
+        Outbox { tells_names: true, ..Outbox::new() }
     }
 
     /// True when nothing waits.
@@ -81,8 +93,33 @@ impl Outbox {
         let (queue, hasher) = (&self.queue, &self.hasher);
         self.index.insert_unique(hash, number, |&number| match entry(queue, left, number) {
             Some(Entry::Change(tree, change)) => hasher.hash_one((*tree, change.path.as_bytes())),
-            Some(Entry::Report(_)) | None => 0,
+            Some(Entry::Gone(..) | Entry::Report(_)) | None => 0,
         });
+        self.bound();
+    }
+
+    /// Adds a name that is gone, for the index alone. What comes after it does not merge with what
+    /// came before.
+    pub(crate) fn gone(&mut self, tree: TreeId, path: RelPath, kind: EntryKind) {
+        match kind {
+            // With all below it.
+            EntryKind::Directory => self.index.clear(),
+            EntryKind::File => {
+                let hash = self.hasher.hash_one((tree, path.as_bytes()));
+                let (queue, left) = (&self.queue, self.left);
+                let same = |&number: &u64| matches!(entry(queue, left, number), Some(Entry::Change(t, c)) if *t == tree && c.path == path);
+                if let Ok(slot) = self.index.find_entry(hash, same) {
+                    slot.remove();
+                }
+            }
+        }
+        self.changes += 1;
+        self.bytes += path.as_bytes().len();
+        self.queue.push_back(Entry::Gone(tree, path));
+        self.bound();
+    }
+
+    fn bound(&mut self) {
         if self.changes > self.max_changes || self.bytes > MAX_BYTES {
             self.give_up();
         }
@@ -104,6 +141,7 @@ impl Outbox {
     pub(crate) fn next(&mut self) -> Option<WatcherReport> {
         let tree = match self.pop()? {
             Entry::Report(report) => return Some(report),
+            Entry::Gone(tree, path) => return Some(self.names(tree, path)),
             Entry::Change(tree, change) => {
                 let mut bytes = size(&change);
                 let mut frame = vec![change];
@@ -122,11 +160,29 @@ impl Outbox {
         Some(WatcherReport::Changes(tree.0, tree.1))
     }
 
+    /// A frame of names that are gone, beginning with this one.
+    fn names(&mut self, tree: TreeId, first: RelPath) -> WatcherReport {
+        let mut bytes = first.as_bytes().len() + CHANGE_BYTES;
+        let mut frame = vec![NameOp::Gone(first)];
+        while let Some(Entry::Gone(next_tree, next)) = self.queue.front()
+            && *next_tree == tree
+            && bytes + next.as_bytes().len() + CHANGE_BYTES <= FRAME_BYTES
+        {
+            bytes += next.as_bytes().len() + CHANGE_BYTES;
+            if let Some(Entry::Gone(_, next)) = self.pop() {
+                frame.push(NameOp::Gone(next));
+            }
+        }
+        WatcherReport::Names(tree, frame)
+    }
+
     fn pop(&mut self) -> Option<Entry> {
         let entry = self.queue.pop_front()?;
-        if let Entry::Change(tree, change) = &entry {
+        if let Entry::Change(_, Change { path, .. }) | Entry::Gone(_, path) = &entry {
             self.changes -= 1;
-            self.bytes -= change.path.as_bytes().len();
+            self.bytes -= path.as_bytes().len();
+        }
+        if let Entry::Change(tree, change) = &entry {
             let (hash, number) = (self.hasher.hash_one((*tree, change.path.as_bytes())), self.left);
             if let Ok(slot) = self.index.find_entry(hash, |&other| other == number) {
                 slot.remove();
@@ -154,6 +210,8 @@ impl Outbox {
         for entry in self.queue.drain(..) {
             match entry {
                 Entry::Report(report) => kept.push_back(Entry::Report(report)),
+                // The index is listed anew.
+                Entry::Gone(..) => {}
                 Entry::Change(tree, _) if lost.contains(&tree) => {}
                 Entry::Change(tree, _) => lost.push(tree),
             }
@@ -162,6 +220,9 @@ impl Outbox {
         for tree in lost {
             let rescan = WatcherReport::Rescan { tree, path: RelPath::root(), cause: LossCause::Backlog };
             self.queue.push_back(Entry::Report(rescan));
+        }
+        if self.tells_names {
+            self.queue.push_back(Entry::Report(WatcherReport::NamesLost));
         }
     }
 }
@@ -179,111 +240,4 @@ fn size(change: &Change) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use std::collections::BTreeMap;
-
-    const TREE: TreeId = TreeId(0);
-
-    fn path(s: &str) -> RelPath {
-        RelPath::new(s).unwrap()
-    }
-
-    fn drain(outbox: &mut Outbox) -> Vec<WatcherReport> {
-        std::iter::from_fn(|| outbox.next()).collect()
-    }
-
-    #[test]
-    fn one_path_is_one_change() {
-        let mut outbox = Outbox::new();
-        outbox.change(TREE, path("a"), Dirt::Touched, 1);
-        outbox.change(TREE, path("b"), Dirt::Touched, 2);
-        outbox.change(TREE, path("a"), Dirt::Removed, 4);
-        outbox.change(TreeId(1), path("a"), Dirt::Touched, 8);
-        let a = Change { path: path("a"), dirt: Dirt::Removed, mask: 5 };
-        let b = Change { path: path("b"), dirt: Dirt::Touched, mask: 2 };
-        let other = Change { path: path("a"), dirt: Dirt::Touched, mask: 8 };
-        let frames =
-            [WatcherReport::Changes(TREE, vec![a, b]), WatcherReport::Changes(TreeId(1), vec![other])];
-        assert_eq!(drain(&mut outbox), frames);
-        assert!(outbox.is_empty());
-    }
-
-    #[test]
-    fn reports_keep_their_place() {
-        let mut outbox = Outbox::new();
-        let lost = WatcherReport::Rescan { tree: TREE, path: RelPath::root(), cause: LossCause::Overflow };
-        outbox.change(TREE, path("a"), Dirt::Touched, 1);
-        outbox.report(lost.clone());
-        outbox.report(lost.clone());
-        outbox.change(TREE, path("a"), Dirt::Touched, 2);
-        let a =
-            |mask| WatcherReport::Changes(TREE, vec![Change { path: path("a"), dirt: Dirt::Touched, mask }]);
-        assert_eq!(drain(&mut outbox), [a(1), lost, a(2)]);
-    }
-
-    #[test]
-    fn frames_fit_the_wire() {
-        let mut outbox = Outbox::new();
-        for i in 0..1000 {
-            outbox.change(TREE, path(&format!("{i}{}", "x".repeat(300))), Dirt::Touched, u32::MAX);
-            outbox.change(TREE, path(&format!("{i}")), Dirt::Touched, u32::MAX);
-        }
-        let (ours, theirs) = common::wire::report_socket().unwrap();
-        let uplink = common::wire::Uplink::new(theirs);
-        let mut reader = common::wire::FrameReader::default();
-        let mut changes = 0;
-        for report in drain(&mut outbox) {
-            uplink.try_send(&report).unwrap();
-            match reader.receive(std::os::fd::AsFd::as_fd(&ours)) {
-                common::wire::Received::Frame(WatcherReport::Changes(_, frame)) => changes += frame.len(),
-                other => panic!("{other:?}"),
-            }
-        }
-        assert_eq!(changes, 2000);
-    }
-
-    #[test]
-    fn too_much_becomes_a_rescan() {
-        let mut outbox = Outbox::bounded(10);
-        for i in 0..11 {
-            outbox.change(TreeId(i % 2), path(&format!("{i}")), Dirt::Touched, 1);
-        }
-        outbox.change(TREE, path("after"), Dirt::Touched, 1);
-        let rescan = |tree| WatcherReport::Rescan { tree, path: RelPath::root(), cause: LossCause::Backlog };
-        let after = Change { path: path("after"), dirt: Dirt::Touched, mask: 1 };
-        let expected = [rescan(TreeId(0)), rescan(TreeId(1)), WatcherReport::Changes(TREE, vec![after])];
-        assert_eq!(drain(&mut outbox), expected);
-    }
-
-    proptest! {
-        /// Whatever is taken out in between: per path, what left adds up to what came in.
-        #[test]
-        fn adds_up(steps in proptest::collection::vec((0_u8..6, 0_u8..5, any::<bool>()), 0..100)) {
-            let dirts = [Dirt::Touched, Dirt::Removed, Dirt::RemovedDir, Dirt::Deep, Dirt::Sweep];
-            let mut came = BTreeMap::new();
-            let mut outbox = Outbox::new();
-            let take = |outbox: &mut Outbox, pending: &mut BTreeMap<Vec<u8>, Dirt>| {
-                for report in std::iter::from_fn(|| outbox.next()) {
-                    let WatcherReport::Changes(_, changes) = report else { continue };
-                    for change in changes {
-                        let expected = pending.remove(change.path.as_bytes());
-                        assert_eq!(expected, Some(change.dirt));
-                    }
-                }
-                assert!(pending.is_empty());
-            };
-            for (name, dirt, now) in steps {
-                let name = format!("{name}");
-                let dirt = dirts[usize::from(dirt)];
-                outbox.change(TREE, path(&name), dirt, 1);
-                came.entry(name.into_bytes()).and_modify(|d: &mut Dirt| *d = d.then(dirt)).or_insert(dirt);
-                if now {
-                    take(&mut outbox, &mut came);
-                }
-            }
-            take(&mut outbox, &mut came);
-        }
-    }
-}
+mod tests;

@@ -36,6 +36,8 @@ pub(crate) struct Root {
     /// The one that was there first. While another stands in its place it is looked for.
     original: Option<RootId>,
     next_look: Instant,
+    /// Which pass of listing counts.
+    pass: u32,
 }
 
 enum State {
@@ -54,6 +56,7 @@ impl Root {
             lost: false,
             original: tree.original,
             next_look: now,
+            pass: 0,
         }
     }
 
@@ -72,8 +75,33 @@ impl Root {
         }
     }
 
-    /// Does work until `until`; at least one step.
-    pub(crate) fn work(&mut self, until: Instant, out: &mut Outbox) {
+    /// How messages name it.
+    pub(crate) fn id(&self) -> TreeId {
+        self.id
+    }
+
+    /// Lists all names once more: this pass counts.
+    pub(crate) fn list_anew(&mut self, pass: u32) {
+        self.pass = pass;
+        if let State::Live(live) = &mut self.state {
+            live.list_anew(pass);
+        }
+    }
+
+    /// Whether there are names to be told, with room for that many frames of them.
+    pub(crate) fn wants_to_list(&self, room: u32) -> bool {
+        self.live().is_some_and(|live| live.names.wants(room))
+    }
+
+    /// Does work until `until`; at least one step. Names are told only when there is nothing else,
+    /// and then with nothing in between.
+    pub(crate) fn work(&mut self, until: Instant, room: &mut u32, out: &mut Outbox) {
+        if let State::Live(live) = &mut self.state
+            && !live.scan.is_busy()
+        {
+            let result = live.list(until, room, out);
+            return self.survive(result, Instant::now(), out);
+        }
         loop {
             let State::Live(live) = &mut self.state else { return };
             let result = live.step(out);
@@ -131,7 +159,7 @@ impl Root {
         }
     }
 
-    #[cfg(test)]
+    /// The tree, while there is one.
     pub(crate) fn live_mut(&mut self) -> Option<&mut Live> {
         match &mut self.state {
             State::Lost => None,
@@ -156,8 +184,9 @@ impl Root {
                     Ok(kernel) => {
                         let (path, rules) = (Rc::clone(&self.path), Rc::clone(&self.rules));
                         self.original.get_or_insert(found.1);
-                        self.state =
-                            State::Live(Box::new(Live::begin_with(self.id, path, rules, kernel, found)));
+                        self.state = State::Live(Box::new(Live::begin_with(
+                            self.id, path, rules, kernel, found, self.pass,
+                        )));
                         self.next_look = now + LOOK_PAUSE;
                     }
                     Err(error) => {

@@ -122,13 +122,19 @@ impl Scan {
         }
     }
 
-    fn cannot(&mut self, path: &RelPath, errno: Errno) {
+    /// A directory cannot be read. Said when there is nothing more to do.
+    pub(crate) fn cannot(&mut self, path: &RelPath, errno: Errno) {
         self.unreadable += 1;
         self.first_unreadable.get_or_insert_with(|| (path.clone(), errno));
     }
 
-    fn rest(&mut self) {
+    /// Lets go of the root, for now.
+    pub(crate) fn close_root(&mut self) {
         self.root = None;
+    }
+
+    fn rest(&mut self) {
+        self.close_root();
         if let Some((path, errno)) = self.first_unreadable.take() {
             let count = std::mem::take(&mut self.unreadable);
             log::warn!("directories cannot be read count={count} first={path} reason={errno}");
@@ -169,7 +175,7 @@ impl Live {
     }
 
     /// Opens the directory at `path`; within the known root, or not at all.
-    fn open(&mut self, path: &RelPath) -> Result<Result<OwnedFd, Errno>, RootLoss> {
+    pub(crate) fn open(&mut self, path: &RelPath) -> Result<Result<OwnedFd, Errno>, RootLoss> {
         let root = match self.scan.root.take() {
             Some(root) => root,
             None => open::known_root(&self.path, self.root)?,
@@ -239,7 +245,8 @@ impl Live {
         Ok(())
     }
 
-    fn unwatched(&mut self, node: NodeId) {
+    /// There is no watch for a directory: it is looked at again from time to time.
+    pub(crate) fn unwatched(&mut self, node: NodeId) {
         self.ended.extend(self.tree.set_wd(node, None));
         self.scan.end(&mut self.ended);
     }
@@ -333,13 +340,17 @@ impl Live {
                 self.watching = true;
                 let directories = self.tree.directories() - self.tree.unwatched();
                 out.report(WatcherReport::Watching { tree, root: self.root, directories });
+                self.list_whole();
             }
             Then::Repaired => {
                 out.report(WatcherReport::Rescan { tree, path, cause: LossCause::Overflow });
                 self.repaired();
+                self.list_whole();
             }
             Then::Retried(nodes) => {
-                for path in nodes.into_iter().filter_map(|node| self.tree.path(node)) {
+                for node in nodes {
+                    let Some(path) = self.tree.path(node) else { continue };
+                    self.list_subtree(&path);
                     out.report(WatcherReport::Rescan { tree, path, cause: LossCause::Unwatched });
                 }
             }
@@ -359,6 +370,7 @@ fn kind(reading: &Reading, entry: &Entry) -> Option<EntryKind> {
     Some(if directory { EntryKind::Directory } else { EntryKind::File })
 }
 
-fn errno(error: &std::io::Error) -> Errno {
+/// What the kernel said.
+pub(crate) fn errno(error: &std::io::Error) -> Errno {
     Errno::from_raw(error.raw_os_error().unwrap_or(nix::libc::EIO))
 }

@@ -51,11 +51,19 @@ pub(crate) struct Meaning {
     pub(crate) dirt: Option<Dirt>,
 }
 
+/// Whether nothing is told of an entry, whatever happens to it: a hidden file, or a filtered name.
+pub(crate) fn is_silent(path: &RelPath, kind: EntryKind, switches: Switches, filter: &Filter) -> bool {
+    let hidden = match kind {
+        EntryKind::File => !switches.hidden_file && is_hidden_file(path.name()),
+        EntryKind::Directory => false,
+    };
+    hidden || filter.excludes(path, kind)
+}
+
 /// What the event `mask` on the entry at `path` means.
 pub(crate) fn meaning(mask: u32, path: &RelPath, switches: Switches, filter: &Filter) -> Meaning {
     if mask & bits::ISDIR == 0 {
-        let silent =
-            (!switches.hidden_file && is_hidden_file(path.name())) || filter.excludes(path, EntryKind::File);
+        let silent = is_silent(path, EntryKind::File, switches, filter);
         let dirt = if silent { None } else { of_file(mask, switches) };
         return Meaning { step: Step::Keep, dirt };
     }

@@ -62,6 +62,12 @@ impl Tree {
         self.find(parent, name).map(|index| self.arena.id(index))
     }
 
+    /// The directory at `path`.
+    pub(crate) fn at(&self, path: &RelPath) -> Option<NodeId> {
+        let mut names = path.as_bytes().split(|&b| b == b'/').filter(|name| !name.is_empty());
+        names.try_fold(self.root(), |node, name| self.child(node, name))
+    }
+
     /// The directory `name` in `parent`, made if it is new. Counts as seen now.
     pub(crate) fn ensure(&mut self, parent: NodeId, name: &[u8]) -> Option<NodeId> {
         let parent_index = self.arena.index(parent)?;

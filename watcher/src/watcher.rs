@@ -1,5 +1,7 @@
-//! The watcher's loop: events first, then what is to be sent, then a little of the walking.
+//! The watcher's loop: orders and events first, then what is to be sent, then a little of the
+//! walking.
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::AsFd;
 use std::rc::Rc;
@@ -7,12 +9,15 @@ use std::time::{Duration, Instant};
 
 use common::confine::Confined;
 use common::filter::Filter;
+use common::keep::NAMES_WINDOW;
 use common::log::Shown;
-use common::message::{BUSY_BEAT_SECS, IDLE_BEAT_SECS, WatchSlice, WatcherReport};
+use common::message::{BUSY_BEAT_SECS, IDLE_BEAT_SECS, WatchSlice, WatcherOrder, WatcherReport};
 use common::wire::{SendError, Uplink};
+use ipc_channel::ipc::IpcReceiver;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use crate::flush::Flushes;
 use crate::live::Rules;
 use crate::outbox::Outbox;
 use crate::root::Root;
@@ -22,6 +27,8 @@ use crate::root::Root;
 const WORK_SLICE: Duration = Duration::from_millis(2);
 /// What one read takes from the kernel; more is not faster.
 const READ_BUFFER: usize = 64 << 10;
+/// Orders that are taken before anything else is done.
+const ORDERS_AT_ONCE: usize = 100;
 
 /// Why there is nothing more to do here.
 #[derive(Debug, thiserror::Error)]
@@ -39,9 +46,16 @@ pub(crate) struct Watcher {
     pub(crate) roots: Vec<Root>,
     outbox: Outbox,
     uplink: Uplink,
+    orders: IpcReceiver<WatcherOrder>,
+    /// An order may have come.
+    rung: bool,
     confined: Confined,
-    /// The report that found the socket full.
-    in_hand: Option<WatcherReport>,
+    /// What is to be sent before anything of the outbox: a report that found the socket full, and
+    /// what belongs right behind it.
+    in_hand: VecDeque<WatcherReport>,
+    /// Frames of names that may be sent, beside those of changes.
+    room: u32,
+    flushes: Flushes,
     buffer: Box<[u8]>,
     /// Which tree has the next slice of work.
     turn: usize,
@@ -52,20 +66,30 @@ pub(crate) struct Watcher {
 
 impl Watcher {
     /// Watches what `slice` names. Nothing is opened before the first turn.
-    pub(crate) fn new(slice: &WatchSlice, filter: Filter, uplink: Uplink, confined: Confined) -> Watcher {
+    pub(crate) fn new(
+        slice: &WatchSlice,
+        filter: Filter,
+        (uplink, orders): (Uplink, IpcReceiver<WatcherOrder>),
+        confined: Confined,
+    ) -> Watcher {
         let rules = Rc::new(Rules {
             switches: slice.switches,
             filter,
             follow_links: slice.follow_links,
             debug: slice.debug,
+            index: slice.index,
         });
         let now = Instant::now();
         Watcher {
             roots: slice.trees.iter().map(|tree| Root::new(tree, Rc::clone(&rules), now)).collect(),
-            outbox: Outbox::new(),
+            outbox: if slice.index { Outbox::with_names() } else { Outbox::new() },
             uplink,
+            orders,
+            rung: false,
             confined,
-            in_hand: None,
+            in_hand: VecDeque::new(),
+            room: 0,
+            flushes: Flushes::default(),
             buffer: vec![0; READ_BUFFER].into_boxed_slice(),
             turn: 0,
             busy_since: Some(now),
@@ -78,16 +102,18 @@ impl Watcher {
     pub(crate) fn turn(&mut self, longest: Duration) -> Result<(), End> {
         self.wait(longest)?;
         let now = Instant::now();
+        self.obey(now)?;
         for root in &mut self.roots {
             root.drain(&mut self.buffer, now, &mut self.outbox);
         }
         self.send()?;
+        let room = self.room_now();
         let ahead = self.roots.len().min(self.turn + 1);
         let (before, after) = self.roots.split_at_mut(ahead);
         if let Some((index, root)) =
-            (0..).zip(after.iter_mut().chain(before)).find(|(_, root)| root.is_busy())
+            (0..).zip(after.iter_mut().chain(before)).find(|(_, root)| has_work(root, room))
         {
-            root.work(now + WORK_SLICE, &mut self.outbox);
+            root.work(now + WORK_SLICE, &mut self.room, &mut self.outbox);
             self.turn = (ahead + index) % self.roots.len();
             self.send()?;
         }
@@ -95,6 +121,7 @@ impl Watcher {
         for root in &mut self.roots {
             root.tell_limit(now, needed, &mut self.outbox);
         }
+        self.flushes.answer(&self.roots, &mut self.outbox);
         self.send()?;
         self.check_domain()?;
         self.beat(now)
@@ -119,16 +146,27 @@ impl Watcher {
 
     /// True while a tree is being walked, or the supervisor is behind.
     fn is_busy(&self) -> bool {
-        self.is_waiting() || self.roots.iter().any(Root::is_busy)
+        self.is_waiting() || self.is_working()
+    }
+
+    /// True while there is work that waits for nobody.
+    fn is_working(&self) -> bool {
+        let room = self.room_now();
+        self.roots.iter().any(|root| has_work(root, room))
+    }
+
+    /// Room for frames of names; `None` while something waits: names follow all that was reported.
+    fn room_now(&self) -> Option<u32> {
+        (!self.is_waiting()).then_some(self.room)
     }
 
     /// True while something waits for room in the socket.
     fn is_waiting(&self) -> bool {
-        self.in_hand.is_some() || !self.outbox.is_empty()
+        !self.in_hand.is_empty() || !self.outbox.is_empty()
     }
 
     fn wait(&mut self, longest: Duration) -> Result<(), End> {
-        let work = self.roots.iter().any(Root::is_busy);
+        let work = self.rung || self.is_working();
         let now = Instant::now();
         let deadline = self.roots.iter().filter_map(Root::deadline).fold(self.next_beat(now), Instant::min);
         let timeout =
@@ -136,6 +174,7 @@ impl Watcher {
         // Rounded up: waking a moment early would mean to wake twice.
         let timeout = PollTimeout::try_from(timeout.as_micros().div_ceil(1000)).unwrap_or(PollTimeout::MAX);
         let wanted = if self.is_waiting() { PollFlags::POLLOUT } else { PollFlags::empty() };
+        let wanted = wanted | PollFlags::POLLIN;
         let mut fds = vec![PollFd::new(self.uplink.as_fd(), wanted)];
         fds.extend(self.roots.iter().filter_map(Root::events).map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
         match poll(&mut fds, timeout) {
@@ -144,18 +183,39 @@ impl Watcher {
         }
         let uplink = fds.first().and_then(PollFd::revents).unwrap_or(PollFlags::empty());
         if uplink.intersects(PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL) {
-            Err(End::Gone)
-        } else {
-            Ok(())
+            return Err(End::Gone);
         }
+        self.rung |= uplink.contains(PollFlags::POLLIN);
+        Ok(())
+    }
+
+    /// Takes the orders that came. Nothing here waits for one that did not.
+    fn obey(&mut self, now: Instant) -> Result<(), End> {
+        if !std::mem::take(&mut self.rung) {
+            return Ok(());
+        }
+        self.uplink.heard_bell().map_err(|_| End::Gone)?;
+        for _ in 0..ORDERS_AT_ONCE {
+            // Without one the bell was for an order that is taken already, or the supervisor is gone:
+            // that is seen elsewhere.
+            let Ok(order) = self.orders.try_recv() else { return Ok(()) };
+            match order {
+                WatcherOrder::Configure(_) => log::warn!("a second configuration came, ignored"),
+                WatcherOrder::Room(frames) => self.room = self.room.saturating_add(frames).min(NAMES_WINDOW),
+                WatcherOrder::List(pass) => self.roots.iter_mut().for_each(|root| root.list_anew(pass)),
+                WatcherOrder::Flush(number) => self.flushes.add(number, &mut self.roots, now),
+            }
+        }
+        self.rung = true;
+        Ok(())
     }
 
     fn send(&mut self) -> Result<(), End> {
-        while let Some(report) = self.in_hand.take().or_else(|| self.outbox.next()) {
+        while let Some(report) = self.next_report() {
             match self.uplink.try_send(&report) {
                 Ok(()) => {}
                 Err(SendError::Full) => {
-                    self.in_hand = Some(report);
+                    self.in_hand.push_front(report);
                     break;
                 }
                 Err(SendError::TooLong) => log::error!("report too long, not sent"),
@@ -163,6 +223,22 @@ impl Watcher {
             }
         }
         Ok(())
+    }
+
+    /// Behind changes follows what they say of the names, looked at before they are sent.
+    fn next_report(&mut self) -> Option<WatcherReport> {
+        if let Some(report) = self.in_hand.pop_front() {
+            return Some(report);
+        }
+        let report = self.outbox.next()?;
+        if let WatcherReport::Changes(tree, changes) = &report
+            && let Some(live) = self.roots.iter_mut().find(|root| root.id() == *tree).and_then(Root::live_mut)
+            && live.rules.index
+        {
+            let names = live.names_of(changes).into_iter();
+            self.in_hand.extend(names.map(|ops| WatcherReport::Names(*tree, ops)));
+        }
+        Some(report)
     }
 
     /// When a sign of life is due, if nothing changes; the first one at once.
@@ -189,4 +265,9 @@ impl Watcher {
             Err(SendError::Closed) => Err(End::Gone),
         }
     }
+}
+
+/// Whether a tree has work that waits for nobody.
+fn has_work(root: &Root, frames: Option<u32>) -> bool {
+    root.is_busy() || frames.is_some_and(|frames| root.wants_to_list(frames))
 }

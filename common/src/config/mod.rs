@@ -5,6 +5,7 @@
 //! GBK or ISO-8859-1 have always passed their bytes through, and they still do.
 
 mod diagnostic;
+mod durability;
 mod launch;
 mod params;
 mod privileges;
@@ -16,6 +17,7 @@ use std::ffi::OsString;
 use serde::{Deserialize, Serialize};
 
 pub use diagnostic::{Diagnostic, Severity, render};
+pub use durability::{DeleteGuard, GuardScope, Repair, StateConfig, Verify};
 pub use privileges::{LimitsTable, Privileges, RoleLimits};
 pub use read::{Parsed, parse, parse_for_plugin};
 
@@ -43,6 +45,8 @@ pub struct Config {
     pub filter: Vec<FilterExpression>,
     /// `<inotify>`.
     pub switches: Switches,
+    /// `<delete guard>`: the brake.
+    pub delete_guard: DeleteGuard,
     /// `<localpath>` blocks, in order. At least one, each with at least one remote.
     pub trees: Vec<Tree>,
     /// `program` of `<rsync>`: an absolute path; otherwise rsync is looked up in PATH.
@@ -51,6 +55,8 @@ pub struct Config {
     pub fail_log: FailLog,
     /// `<crontab>`, when on.
     pub crontab: Option<Crontab>,
+    /// `<verify>`, when on.
+    pub verify: Option<Verify>,
     /// `<crontabfilter>`'s rsync patterns, verbatim, when on; they apply to `-r` too.
     pub sync_excludes: Vec<OsString>,
     /// `<plugin start="true" name>`: those that run after each change, in order, each once.
@@ -67,6 +73,8 @@ pub struct Config {
     pub sandbox: bool,
     /// `<warm start>`: after a transfer an rsync waits, connected, for the next one.
     pub warm: bool,
+    /// `<state>`: what is kept on disk, and where.
+    pub state: StateConfig,
 }
 
 /// `<host hostip="localhost" port="8008"/>`.
@@ -141,6 +149,9 @@ pub struct Remote {
     pub module: OsString,
     /// How it is reached: `<rsync>`, less what attributes of this very `<remote>` override.
     pub rsync: RsyncOptions,
+    /// `connections`: most transfers to it at once, 1 or 2. With 1, a full sync and live changes
+    /// take turns.
+    pub connections: u8,
 }
 
 /// `<rsync>`, as it counts for one remote.

@@ -4,6 +4,7 @@
 //! What is missing takes the value of the original's own file; what is wrong is reported,
 //! all of it at once.
 
+mod durability;
 mod limits;
 mod names;
 mod plugins;
@@ -106,10 +107,13 @@ impl Reader {
             xfs: self.switch(head.child("fileSystem"), "xfs").unwrap_or(false),
             filter: self.filter(head.child("filter")),
             switches: self.switches(head.child("inotify")),
+            delete_guard: self
+                .delete_guard(head.child("inotify").and_then(|inotify| inotify.child("delete"))),
             trees: Vec::new(),
             rsync_program: None,
             fail_log: FailLog { path: None, minutes: DEFAULT_RETRY },
             crontab: None,
+            verify: None,
             sync_excludes: Vec::new(),
             plugins_on: Vec::new(),
             plugins: Vec::new(),
@@ -117,6 +121,7 @@ impl Reader {
             limits: self.limits(head),
             sandbox: self.switch(head.child("sandbox"), "start").unwrap_or(true),
             warm: self.switch(head.child("warm"), "start").unwrap_or(true),
+            state: self.state(head.child("state")),
         }
     }
 
@@ -132,6 +137,7 @@ impl Reader {
             rsync_program: self.rsync_program(part("rsync")),
             fail_log: self.fail_log(part("failLog")),
             crontab: self.crontab(crontab),
+            verify: self.verify(part("verify")),
             sync_excludes: self.sync_excludes(crontab.and_then(|crontab| crontab.child("crontabfilter"))),
             plugins_on,
             plugins,
@@ -241,6 +247,8 @@ impl Reader {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_durability;
 #[cfg(test)]
 mod tests_limits;
 #[cfg(test)]

@@ -129,6 +129,8 @@ pub enum Syscalls {
     Syncer,
     /// TCP and what a resolver reads; no program.
     Plugin,
+    /// Files that are open already, also to write; no network, no program.
+    Keeper,
     /// Everything but what only an intruder wants: an operator's program.
     Command,
 }

@@ -10,8 +10,10 @@ use std::ops::Bound;
 use std::time::Duration;
 
 use common::event::{Change, Dirt, IN_CREATE, RECEIVED, merged};
+use common::keep::Pending;
 use common::path::RelPath;
 
+use super::kept::Kept;
 use super::retry::Jitter;
 
 /// Most paths that wait for one remote.
@@ -29,6 +31,8 @@ pub const SETTLE: Duration = Duration::from_millis(10);
 pub const ECHO: Duration = Duration::from_millis(2500);
 /// Longest such wait while rsyncs keep bringing the file anew.
 const ECHO_MOST: Duration = Duration::from_secs(60);
+/// Most paths that are passed over while a batch is put together.
+const MAX_SKIPPED: usize = 10_000;
 /// What a path costs in an order beside its bytes.
 const PATH_OVERHEAD: usize = 8;
 
@@ -51,7 +55,9 @@ pub struct Entry {
     /// When it may go.
     pub ready: Duration,
     /// When the first change came that was not sent.
-    since: Duration,
+    pub since: Duration,
+    /// The same in milliseconds since 1970; older than the supervisor where it was kept on disk.
+    pub at: u64,
     /// How often it failed.
     pub attempts: u32,
     /// Place among those that are ready at the same moment; 0 before it has one.
@@ -68,6 +74,10 @@ pub struct Backlog {
     queue: BTreeMap<(Duration, u64), RelPath>,
     sequence: u64,
     jitter: Jitter,
+    /// The supervisor's start, in milliseconds since 1970.
+    epoch: u64,
+    /// What the disk has to be told of; `None` where nothing is kept.
+    kept: Option<Kept>,
 }
 
 /// What had to be given up to stay within bounds.
@@ -83,6 +93,58 @@ impl Backlog {
     /// An empty one, with chance for what waits for an echo.
     pub fn new(seed: u64) -> Backlog {
         Backlog { jitter: Jitter::new(seed), ..Backlog::default() }
+    }
+
+    /// What waits here is kept on disk from now on. `epoch` is the supervisor's start.
+    pub fn keep(&mut self, epoch: u64) {
+        self.epoch = epoch;
+        self.kept = Some(Kept::default());
+    }
+
+    /// What the disk has to be told of, where something is kept.
+    pub fn kept(&mut self) -> Option<&mut Kept> {
+        self.kept.as_mut()
+    }
+
+    /// True when the disk knows all.
+    pub fn is_told(&self) -> bool {
+        self.kept.as_ref().is_none_or(Kept::is_told)
+    }
+
+    /// The disk is to be told all again.
+    pub fn tell_again(&mut self) {
+        if let Some(kept) = &mut self.kept {
+            kept.touch_all(self.entries.keys());
+        }
+    }
+
+    /// Tells all that has changed; `look` makes of a path and what waits there what is told.
+    pub fn tell<T>(
+        &mut self,
+        look: impl Fn(&RelPath, Option<&Entry>) -> Option<T>,
+        tell: impl FnMut(RelPath, Option<T>),
+    ) {
+        if let Some(kept) = &mut self.kept {
+            kept.tell(|path| look(path, self.entries.get(path)), tell);
+        }
+    }
+
+    /// What waits at `path`.
+    pub fn get(&self, path: &RelPath) -> Option<&Entry> {
+        self.entries.get(path)
+    }
+
+    /// A path that waited when the last run ended.
+    pub fn restore(&mut self, now: Duration, path: RelPath, pending: &Pending) {
+        if let Some(kept) = &mut self.kept {
+            kept.is_saved_at(path.clone());
+        }
+        let Pending { dirt, since: at, attempts, .. } = *pending;
+        let entry = Entry { dirt, mask: 0, ready: now, since: now, at, attempts, sequence: 0 };
+        match self.unlink(&path) {
+            Some(newer) => self.link(path, Entry { dirt: dirt.then(newer.dirt), at, ..newer }),
+            None => self.link(path, entry),
+        }
     }
 
     /// How many paths wait.
@@ -132,7 +194,8 @@ impl Backlog {
         };
         let mask = old.map_or(change.mask, |old| merged(old.mask, change.mask));
         let sequence = old.map_or(0, |old| old.sequence);
-        self.link(path.clone(), Entry { dirt, mask, ready, since, attempts: 0, sequence });
+        let at = old.map_or_else(|| self.epoch.saturating_add(millis(now)), |old| old.at);
+        self.link(path.clone(), Entry { dirt, mask, ready, since, at, attempts: 0, sequence });
     }
 
     /// Puts back what was taken and not done: to the head, or, with `pause`, for later. What
@@ -154,29 +217,45 @@ impl Backlog {
     }
 
     /// Takes paths that may go at `now`, oldest first, up to `bytes` of them; at least one when
-    /// any is ready.
+    /// any is ready. Paths that failed travel by themselves, so that they fail nobody else's batch.
     pub fn take(&mut self, now: Duration, bytes: usize) -> Vec<Taken> {
-        let mut taken = Vec::new();
         let mut room = bytes;
-        while let Some((&(ready, sequence), path)) = self.queue.first_key_value() {
+        let (mut kind, mut skipped) = (None, 0_usize);
+        let mut places = Vec::new();
+        for (&(ready, sequence), path) in &self.queue {
             let cost = cost(path);
-            if ready > now || (cost > room && !taken.is_empty()) {
+            if ready > now || (cost > room && !places.is_empty()) {
                 break;
             }
-            room = room.saturating_sub(cost);
-            if let Some(path) = self.queue.remove(&(ready, sequence))
-                && let Some(entry) = self.entries.remove(&path)
-            {
-                taken.push((path, entry));
+            let failed = self.entries.get(path).is_some_and(|entry| entry.attempts > 0);
+            if *kind.get_or_insert(failed) != failed {
+                skipped = skipped.saturating_add(1);
+                if skipped > MAX_SKIPPED {
+                    break;
+                }
+                continue;
             }
+            room = room.saturating_sub(cost);
+            places.push((ready, sequence));
         }
-        taken
+        let take = |place| {
+            let path = self.queue.remove(&place)?;
+            let entry = self.entries.remove(&path)?;
+            Some((path, entry))
+        };
+        places.into_iter().filter_map(take).collect()
     }
 
     /// Takes everything, whether ready or not.
     pub fn drain(&mut self) -> Vec<Taken> {
         self.queue.clear();
-        std::mem::take(&mut self.entries).into_iter().collect()
+        let all = std::mem::take(&mut self.entries);
+        if let Some(kept) = &mut self.kept {
+            for path in all.keys() {
+                kept.touch(path);
+            }
+        }
+        all.into_iter().collect()
     }
 
     /// Lets everything that is held or waits for a retry go now; but for what may be an echo.
@@ -266,12 +345,18 @@ impl Backlog {
             self.sequence = self.sequence.saturating_add(1);
             entry.sequence = self.sequence;
         }
+        if let Some(kept) = &mut self.kept {
+            kept.touch(&path);
+        }
         self.queue.insert((entry.ready, entry.sequence), path.clone());
         self.entries.insert(path, entry);
     }
 
     fn unlink(&mut self, path: &RelPath) -> Option<Entry> {
         let entry = self.entries.remove(path.as_bytes())?;
+        if let Some(kept) = &mut self.kept {
+            kept.touch(path);
+        }
         self.queue.remove(&(entry.ready, entry.sequence));
         Some(entry)
     }
@@ -299,6 +384,11 @@ impl Backlog {
         }
         None
     }
+}
+
+/// In whole milliseconds.
+pub(super) fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// What a path costs in an order, in bytes.

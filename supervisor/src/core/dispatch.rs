@@ -1,16 +1,24 @@
 //! The dispatcher: takes what happened, decides what to do. Everything that crosses from one
 //! tree, remote or child to another is decided here and nowhere else.
 
+mod audit;
 mod jobs;
+mod recovery;
+mod requests;
+mod saving;
+mod setup;
+mod sight;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use common::event::{Change, Dirt, RootId, TreeId};
-use common::message::{Deletions, LossCause, Outcome, RemoteOutcome, RootLoss};
-use common::path::RelPath;
+use common::event::{Change, RootId, TreeId};
+use common::filter::Filter;
+use common::message::{Deletions, Outcome, RemoteOutcome};
 
-use super::backlog::Traffic;
-use super::guard::{Guard, Seen};
+use super::brake::Brake;
+use super::guard::Guard;
+use super::keeping::Keeping;
 use super::ledger::Standing;
 use super::pool::Pool;
 use super::remote::{Progress, Remote};
@@ -18,45 +26,29 @@ use super::restart::Event;
 use super::retry::Jitter;
 use super::schedule::Schedule;
 use super::telling::Telling;
-use super::{Action, Blame, Input, JobEnd, Lane, Pace, RemoteId, Role, earliest, notice};
+use super::{Action, Blame, ClientId, Input, JobEnd, Lane, Pace, RemoteId, Role, earliest, notice};
+
+use audit::Audits;
+use recovery::{Memory, Past};
+use requests::Waiting;
+
+pub use audit::AuditPlan;
+pub use setup::Setup;
+pub use sight::Repair;
 
 /// How long the workers' bound holds while nothing finishes: one stuck transfer must not keep
 /// other remotes waiting.
 const STUCK: Duration = Duration::from_millis(500);
 /// A syncer that had nothing to do for this long is retired.
 const RETIRE: Duration = Duration::from_secs(600);
-/// Rescans of a tree are spoken of at most this often.
-const RESCAN_PAUSE: Duration = Duration::from_secs(10);
 /// How long a stop waits for changes made just before it.
 const DRAIN_LEAST: Duration = Duration::from_millis(150);
 /// How long a stop waits for transfers.
 const DRAIN_MOST: Duration = Duration::from_secs(20);
 
-/// What the dispatcher is told at start.
-#[derive(Debug, Clone)]
-pub struct Setup {
-    /// Each tree: how to name it, and its remotes with their names.
-    pub trees: Vec<(String, Vec<(String, Traffic)>)>,
-    /// Sync everything once each tree is watched (`-r`).
-    pub full_sync: bool,
-    /// The operator asked for mirror semantics: a rescan may delete.
-    pub mirror: bool,
-    /// The plugins that are on: how to name each, and how long one call may take.
-    pub plugins: Vec<(String, Duration)>,
-    /// Pause between two full syncs (`<crontab>`).
-    pub crontab: Option<Duration>,
-    /// Pause between two sweeps that try everything again that failed (`<failLog>`).
-    pub sweep: Duration,
-    /// Most transfers at work at once (`-n`).
-    pub workers: usize,
-    /// Most syncers alive at once.
-    pub max_syncers: usize,
-    /// Chance.
-    pub seed: u64,
-}
-
 /// The core.
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "these are the operator's own switches")]
 pub struct Dispatcher {
     trees: Vec<Tree>,
     remotes: Vec<Remote>,
@@ -71,6 +63,24 @@ pub struct Dispatcher {
     jitter: Jitter,
     last_finish: Duration,
     draining: Option<Duration>,
+    /// All is done that could be before a stop.
+    drained: bool,
+    /// Since when a stop waits for the disk.
+    saving: Option<Duration>,
+    /// What is kept on disk; `None` where nothing is.
+    keeping: Option<Keeping>,
+    past: Past,
+    /// The supervisor's start, in milliseconds since 1970.
+    epoch: u64,
+    filter: Filter,
+    delete: bool,
+    waiting: Vec<Waiting>,
+    /// The watcher reported changes, and has yet to tell their names: that is what it says next.
+    unnamed: bool,
+    flushes: u64,
+    audits: Audits,
+    /// The worst of what a client's comparisons have come to so far.
+    audit_exits: BTreeMap<ClientId, u8>,
 }
 
 #[derive(Debug)]
@@ -82,6 +92,8 @@ struct Tree {
     blind: bool,
     /// When a rescan was last spoken of, and how many were not since.
     rescans: (Option<Duration>, u64),
+    brake: Brake,
+    memory: Memory,
 }
 
 impl Dispatcher {
@@ -93,7 +105,13 @@ impl Dispatcher {
             let first = remotes.len();
             for (label, traffic) in labels {
                 let seed = setup.seed.wrapping_add(u64::try_from(remotes.len()).unwrap_or(0));
-                remotes.push(Remote::new(TreeId(id), label, traffic, seed));
+                let mut remote = Remote::new(TreeId(id), label, traffic, seed);
+                if setup.keep {
+                    remote.keep(setup.epoch);
+                }
+                let id = u16::try_from(remotes.len()).map(RemoteId);
+                remote.single = id.is_ok_and(|id| setup.single.contains(&id));
+                remotes.push(remote);
             }
             let ids = (first..remotes.len()).filter_map(|n| u16::try_from(n).ok()).map(RemoteId).collect();
             trees.push(Tree {
@@ -102,6 +120,8 @@ impl Dispatcher {
                 guard: Guard::default(),
                 blind: false,
                 rescans: (None, 0),
+                brake: Brake::new(setup.brake),
+                memory: Memory::default(),
             });
         }
         Dispatcher {
@@ -118,6 +138,18 @@ impl Dispatcher {
             jitter: Jitter::new(setup.seed),
             last_finish: Duration::ZERO,
             draining: None,
+            drained: false,
+            saving: None,
+            keeping: setup.keep.then(Keeping::default),
+            past: Past::default(),
+            epoch: setup.epoch,
+            filter: setup.filter,
+            delete: setup.delete,
+            waiting: Vec::new(),
+            unnamed: false,
+            flushes: 0,
+            audits: Audits::new(setup.audit),
+            audit_exits: BTreeMap::new(),
         }
     }
 
@@ -125,6 +157,9 @@ impl Dispatcher {
     /// finds one.
     pub fn start(&mut self, now: Duration, out: &mut Vec<Action>) {
         self.pool.on(now, Role::Watcher, Event::Wanted, out);
+        if self.keeping.is_some() {
+            self.pool.on(now, Role::Keeper, Event::Wanted, out);
+        }
         for role in self.telling.roles() {
             self.pool.on(now, role, Event::Wanted, out);
         }
@@ -138,6 +173,7 @@ impl Dispatcher {
 
     /// Takes what happened and appends what to do.
     pub fn on(&mut self, now: Duration, input: Input, out: &mut Vec<Action>) {
+        self.unnamed = self.is_unnamed_after(&input);
         match input {
             Input::Tick => self.tick(now, out),
             Input::Changes(tree, changes) => {
@@ -147,7 +183,30 @@ impl Dispatcher {
             Input::Rescan(tree, path, cause) => self.rescan(now, tree, path, cause, out),
             Input::Watching(tree, root, directories) => self.watching(now, tree, root, directories, out),
             Input::RootLost(tree, cause) => self.root_lost(now, tree, cause, out),
-            Input::Ready(role) => self.pool.on(now, role, Event::Ready, out),
+            Input::Ready(role) => {
+                self.pool.on(now, role, Event::Ready, out);
+                if let (Role::Watcher, Some(keeping)) = (role, &mut self.keeping) {
+                    keeping.watcher_started(out);
+                }
+                if role == Role::Watcher {
+                    self.flush_again(out);
+                }
+            }
+            Input::Names(tree, ops) => self.names(now, tree, ops),
+            Input::NamesLost => {
+                self.keeping.iter_mut().for_each(|keeping| keeping.lost(now));
+                self.names_lost();
+            }
+            Input::Listed(tree, path, pass) => self.listed(tree, path, pass),
+            Input::Keeper(report) => self.keeper_says(now, report, out),
+            Input::Flushed(number) => self.flushed(now, number),
+            Input::Asked(client, ask) => self.asked(now, client, ask, out),
+            Input::AskerGone(client) => self.asker_gone(client),
+            Input::Differs(role, found) => {
+                if let Role::Syncer(id, Lane::Full) = role {
+                    self.differs(id, found, out);
+                }
+            }
             Input::Alive(role, pace) => self.alive(now, role, pace, out),
             Input::Stalled(role) => self.stalled(now, role, out),
             Input::Exited(role, how) => self.exited(now, role, (Event::Exited, &how), out),
@@ -160,6 +219,8 @@ impl Dispatcher {
             Input::Drain => self.drain(now, out),
         }
         self.pump(now, out);
+        self.keep(now, out);
+        self.answer(now, out);
         self.telling.pump(now, &mut self.pool, out);
         self.check_drained(now, out);
     }
@@ -177,8 +238,9 @@ impl Dispatcher {
         let drain = [DRAIN_LEAST, DRAIN_MOST].map(|pause| Some(self.draining?.saturating_add(pause)));
         let unsent = self.remotes.iter().any(|remote| !remote.is_done());
         let sweep = unsent.then(|| self.sweep.deadline());
+        let kept = self.keeping.as_ref().and_then(|keeping| keeping.deadline(self.has_edits()));
         let clock =
-            [self.crontab.map(|crontab| crontab.deadline()), sweep, self.telling.deadline(&self.pool)];
+            [kept, self.comparing_until(), self.answer_until(), self.saving_until(), self.audits.deadline(), self.crontab.map(|crontab| crontab.deadline()), sweep, self.telling.deadline(&self.pool)];
         let all = remotes.chain(stuck).chain(retire).chain(drain).chain(clock);
         all.map(|at| at.filter(|&at| at > now)).fold(self.pool.deadline(), earliest)
     }
@@ -192,6 +254,12 @@ impl Dispatcher {
     #[cfg(test)]
     pub(super) fn all_told(&self) -> bool {
         self.telling.is_done()
+    }
+
+    /// Which pass of listing counts.
+    #[cfg(test)]
+    pub(super) fn pass(&self) -> Option<u32> {
+        self.keeping.as_ref().map(Keeping::pass)
     }
 
     /// Grows whenever what [`Remote::failed`] tells may have changed.
@@ -212,6 +280,12 @@ impl Dispatcher {
     }
 
     fn insert(&mut self, now: Duration, tree: TreeId, changes: &[Change], out: &mut Vec<Action>) {
+        let passed;
+        let mut changes = changes;
+        if self.brakes(tree) {
+            passed = self.brake(now, tree, changes, out);
+            changes = &passed;
+        }
         for remote in self.remotes.iter_mut().filter(|remote| remote.tree == tree) {
             if let Some(collapsed) = remote.insert(now, changes) {
                 out.push(notice::collapsed(&remote.label, &collapsed));
@@ -253,81 +327,7 @@ impl Dispatcher {
     fn batch_of(&mut self, role: Role) -> Option<&mut Remote> {
         match role {
             Role::Syncer(id, Lane::Batch) => self.remotes.get_mut(usize::from(id.0)),
-            Role::Syncer(_, Lane::Full) | Role::Watcher | Role::Plugin(_) => None,
-        }
-    }
-
-    fn rescan(&mut self, now: Duration, id: TreeId, path: RelPath, cause: LossCause, out: &mut Vec<Action>) {
-        let Some(tree) = self.trees.get_mut(usize::from(id.0)) else { return };
-        let (said, unsaid) = &mut tree.rescans;
-        if said.is_none_or(|said| now.saturating_sub(said) >= RESCAN_PAUSE) {
-            out.push(notice::rescan(&tree.label, &path, cause, self.mirror, *unsaid));
-            tree.rescans = (Some(now), 0);
-        } else {
-            *unsaid = unsaid.saturating_add(1);
-        }
-        if path.is_root() {
-            self.resync(now, id);
-        } else {
-            let dirt = if self.mirror { Dirt::Deep } else { Dirt::Sweep };
-            self.insert(now, id, &[Change { path, dirt, mask: 0 }], out);
-        }
-    }
-
-    /// Sight of a whole tree was lost: asks for a full sync of every remote, with deletions where
-    /// the operator asked for mirror semantics.
-    fn resync(&mut self, now: Duration, tree: TreeId) {
-        let deletions = if self.mirror { Deletions::Travel } else { Deletions::Held };
-        self.resync_with(now, tree, deletions);
-    }
-
-    fn resync_with(&mut self, now: Duration, tree: TreeId, deletions: Deletions) {
-        self.each_remote(tree, |remote| remote.want_full(now, deletions));
-        let all = Change { path: RelPath::root(), dirt: Dirt::Sweep, mask: 0 };
-        self.tell_plugins(now, tree, &[all]);
-    }
-
-    fn each_remote(&mut self, tree: TreeId, mut act: impl FnMut(&mut Remote)) {
-        self.remotes.iter_mut().filter(|remote| remote.tree == tree).for_each(&mut act);
-    }
-
-    fn watching(&mut self, now: Duration, id: TreeId, root: RootId, directories: u64, out: &mut Vec<Action>) {
-        let Some(tree) = self.trees.get_mut(usize::from(id.0)) else { return };
-        let seen = tree.guard.seen(root);
-        let blind = std::mem::take(&mut tree.blind);
-        let label = tree.label.clone();
-        out.push(notice::watching(&label, directories));
-        match seen {
-            Seen::First if self.full_sync => {
-                self.each_remote(id, |remote| remote.want_full(now, Deletions::Travel));
-            }
-            Seen::First => {}
-            Seen::Same => {
-                self.each_remote(id, |remote| remote.release_deletions(now));
-                if blind {
-                    out.push(notice::blind(&label, self.mirror));
-                    self.resync(now, id);
-                }
-            }
-            Seen::Other => {
-                out.push(notice::root_replaced(&label));
-                self.each_remote(id, |remote| remote.hold_deletions(now));
-                self.resync_with(now, id, Deletions::Held);
-            }
-        }
-    }
-
-    fn root_lost(&mut self, now: Duration, id: TreeId, cause: RootLoss, out: &mut Vec<Action>) {
-        let Some(tree) = self.trees.get_mut(usize::from(id.0)) else { return };
-        tree.guard.lost();
-        tree.blind = true;
-        out.push(notice::root_lost(&tree.label, cause));
-        self.each_remote(id, |remote| remote.hold_deletions(now));
-        // One that runs ssh has a copy of the host's mounts from its start. The next one sees
-        // what is mounted then.
-        let lanes: Vec<Role> = self.lanes().filter(|&role| self.tree_of(role) == Some(id)).collect();
-        for role in lanes {
-            self.pool.on(now, role, Event::Unwanted, out);
+            Role::Syncer(_, Lane::Full) | Role::Watcher | Role::Keeper | Role::Plugin(_) => None,
         }
     }
 
@@ -342,6 +342,8 @@ impl Dispatcher {
         let blame = if event == Event::Outdated { Blame::Nobody } else { Blame::Work };
         match role {
             Role::Watcher => {
+                self.keeping.iter_mut().for_each(Keeping::watcher_ended);
+                self.names_lost();
                 for tree in &mut self.trees {
                     tree.blind = true;
                 }
@@ -357,6 +359,7 @@ impl Dispatcher {
                 }
             }
             Role::Plugin(id) => self.telling.abandon(now, id, blame),
+            Role::Keeper => self.keeper_died(out),
         }
         let at_fault = event == Event::Exited;
         if at_fault && wanted && self.draining.is_none() && !self.pool.is_off(role) {
@@ -369,12 +372,17 @@ impl Dispatcher {
         let Role::Syncer(id, lane) = role else { return };
         self.last_finish = now;
         let Some(remote) = self.remotes.get_mut(usize::from(id.0)) else { return };
+        let audited = remote.is_auditing(lane);
         let was_in_trouble = remote.is_in_trouble();
         let turn = remote.finish(now, lane, end, &mut self.jitter);
         if was_in_trouble && !remote.is_in_trouble() {
             out.push(notice::remote_up(remote));
         }
         out.extend(notice::turn(remote, turn, end));
+        if audited {
+            self.audited(now, id, end, out);
+            return;
+        }
         self.telling.end(role, id, remote, Some(end.outcome));
         if remote.is_known_down() && end.outcome != Outcome::RootGone {
             self.telling.give_up_on(remote.tree, id);
@@ -387,6 +395,7 @@ impl Dispatcher {
     fn describe(&self, role: Role) -> String {
         match role {
             Role::Watcher => "role=watcher".to_owned(),
+            Role::Keeper => "role=keeper".to_owned(),
             Role::Syncer(id, _) => {
                 let label = self.remotes.get(usize::from(id.0)).map_or("?", |remote| &remote.label);
                 format!("role=syncer remote={label}")

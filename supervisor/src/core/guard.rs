@@ -76,6 +76,14 @@ impl Guard {
         *self = Guard::Lost { original };
     }
 
+    /// True while the root is there, and is the one we started with.
+    pub fn is_original(&self) -> bool {
+        match *self {
+            Guard::Present { .. } => true,
+            Guard::Unseen | Guard::Lost { .. } | Guard::Replaced { .. } => false,
+        }
+    }
+
     /// The root that jobs may work on, and whether they may delete. `None`: no jobs.
     pub fn permits(&self) -> Option<(RootId, Deletions)> {
         match *self {

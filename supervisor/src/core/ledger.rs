@@ -119,6 +119,8 @@ impl Ledger {
     pub fn begin(&mut self, role: Role, work: &Work) {
         let scope = match work {
             Work::Full => Scope::All,
+            // Brings nothing over.
+            Work::Verify { .. } => return,
             Work::Batch(paths) => {
                 Scope::Paths(paths.iter().map(|(path, dirt)| (path.clone(), is_tree(*dirt))).collect())
             }

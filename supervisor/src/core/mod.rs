@@ -6,8 +6,11 @@
 //! event loop performs them.
 
 pub mod backlog;
+pub mod brake;
 pub mod dispatch;
 pub mod guard;
+pub mod keeping;
+pub mod kept;
 pub mod ledger;
 pub mod notice;
 pub mod outlet;
@@ -21,12 +24,16 @@ pub mod retry;
 pub mod schedule;
 #[cfg(test)]
 mod simulation;
+#[cfg(test)]
+mod survival;
 pub mod telling;
 
 use std::time::Duration;
 
+use common::config::Repair;
 use common::event::{Change, RootId, TreeId};
-use common::message::{Job, LossCause, Outcome, RootLoss, Verdict};
+use common::keep::{KeeperReport, NameOp};
+use common::message::{Comparison, Difference, FailedPath, Job, LossCause, Outcome, RootLoss, Verdict, WatcherOrder};
 use common::path::RelPath;
 use log::Level;
 
@@ -56,6 +63,8 @@ pub enum Role {
     Syncer(RemoteId, Lane),
     /// Tells somebody of each change.
     Plugin(PluginId),
+    /// Keeps names and pending work on disk.
+    Keeper,
 }
 
 /// What happened.
@@ -71,6 +80,22 @@ pub enum Input {
     Watching(TreeId, RootId, u64),
     /// A root is gone.
     RootLost(TreeId, RootLoss),
+    /// The watcher told names.
+    Names(TreeId, Vec<NameOp>),
+    /// It could not tell some.
+    NamesLost,
+    /// It has listed all at and below a path, in that pass.
+    Listed(TreeId, RelPath, u32),
+    /// The keeper said something.
+    Keeper(KeeperReport),
+    /// All that happened before that flush was ordered has been reported.
+    Flushed(u64),
+    /// A syncer that compares has found differences.
+    Differs(Role, Vec<Difference>),
+    /// An operator asks for something.
+    Asked(ClientId, Ask),
+    /// An operator does not wait any more.
+    AskerGone(ClientId),
     /// A child is confined and waits for work.
     Ready(Role),
     /// A child said that it lives; whether it is busy.
@@ -88,6 +113,49 @@ pub enum Input {
     Told(PluginId, Vec<Verdict>, String),
     /// Finish what is pending, then stop.
     Drain,
+}
+
+/// An operator's command that waits for its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ClientId(pub u64);
+
+/// What an operator asks for. Remotes and trees go by the names that logs give them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ask {
+    /// To be told when all that happened until now has arrived; of all remotes without a name.
+    Wait {
+        /// Which remote.
+        remote: Option<String>,
+        /// How long to wait.
+        timeout: Option<Duration>,
+    },
+    /// To compare remotes with their source.
+    Verify {
+        /// Which remote.
+        remote: Option<String>,
+        /// What becomes of differences.
+        repair: Repair,
+        /// How files are compared.
+        by: Comparison,
+    },
+    /// Deletions that are held.
+    Deletes {
+        /// Of which tree; of all without one.
+        tree: Option<String>,
+        /// What becomes of them.
+        what: DeletesWhat,
+    },
+}
+
+/// What becomes of deletions that are held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeletesWhat {
+    /// They are told.
+    List,
+    /// They travel.
+    Approve,
+    /// They are forgotten: the remotes keep what they have.
+    Drop,
 }
 
 /// Whose fault it is that a child did not finish what it worked on.
@@ -119,6 +187,8 @@ pub struct JobEnd {
     pub status: i32,
     /// What rsync said last, escaped and bounded.
     pub tail: String,
+    /// Which paths of a batch failed, where only some did and that is known.
+    pub failed: Option<Vec<FailedPath>>,
 }
 
 /// What to do.
@@ -132,6 +202,20 @@ pub enum Action {
     Send(Role, Job),
     /// Give a plugin something to tell.
     Deliver(PluginId, Vec<outlet::Event>),
+    /// Give the keeper something to do.
+    Keep(keeping::Keep),
+    /// Give the watcher an order.
+    Watch(WatcherOrder),
+    /// All that happened until now is about to be committed.
+    Rotate,
+    /// It is committed.
+    Settle,
+    /// Empty the file of what is kept: it is damaged.
+    EraseKept,
+    /// Tell an operator who asked.
+    Say(ClientId, String),
+    /// All is said, and the command ends with this status.
+    End(ClientId, u8),
     /// Tell the operator.
     Log(Level, String),
     /// Everything is done that can be done before stopping.

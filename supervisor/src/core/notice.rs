@@ -6,6 +6,7 @@ use common::path::RelPath;
 use log::Level;
 
 use super::backlog::Collapsed;
+use super::dispatch::Repair;
 use super::outlet::{MAX_TRIES, MAX_WAITING, Outlet};
 use super::remote::{Remote, Turn};
 use super::{Action, JobEnd};
@@ -25,24 +26,87 @@ pub fn collapsed(remote: &str, collapsed: &Collapsed) -> Action {
 }
 
 /// Sight of a subtree was lost; and of `more` others, of which nothing was said.
-pub fn rescan(tree: &str, path: &RelPath, cause: LossCause, mirror: bool, more: u64) -> Action {
+pub fn rescan(tree: &str, path: &RelPath, cause: LossCause, repair: Repair, more: u64) -> Action {
     let cause = match cause {
         LossCause::Overflow => "the kernel's queue was full",
         LossCause::Unwatched => "directories without a watch",
         LossCause::Backlog => "too many changes at once",
         LossCause::Unreadable => "a directory could not be read",
     };
-    let deletions = deletions(mirror);
+    let deletions = deletions(repair);
     let more = if more > 0 { format!(" more_since_last={more}") } else { String::new() };
     let text = format!("rescan tree={tree} path={path} cause=\"{cause}\" deletions=\"{deletions}\"{more}");
     Action::Log(Level::Warn, text)
 }
 
 /// The watcher was away, or the root was.
-pub fn blind(tree: &str, mirror: bool) -> Action {
-    let deletions = deletions(mirror);
+pub fn blind(tree: &str, repair: Repair) -> Action {
+    let deletions = deletions(repair);
     let text = format!("rescan tree={tree} cause=\"nobody watched for a while\" deletions=\"{deletions}\"");
     Action::Log(Level::Warn, text)
+}
+
+/// The last run did not end in order.
+pub fn unclean() -> Action {
+    Action::Log(Level::Info, "state: the last run did not end in order; what it had to do is known".to_owned())
+}
+
+/// What happened before cannot be found by comparing.
+pub fn reconcile(tree: &str, cause: &str, mirror: bool) -> Action {
+    let deletions = deletions(if mirror { Repair::Mirror } else { Repair::Send });
+    let text = format!(
+        "state tree={tree}: {cause}; a full sync takes the place of a comparison deletions=\"{deletions}\""
+    );
+    Action::Log(Level::Warn, text)
+}
+
+/// What happened while nobody watched is known.
+pub fn caught_up(tree: &str, changed: u64, gone: u64) -> Action {
+    Action::Log(Level::Info, format!("caught up tree={tree} changed={changed} gone={gone}"))
+}
+
+/// A remote is new to the config.
+pub fn seeded(remote: &str) -> Action {
+    let text = format!("remote new remote={remote}: it gets the whole tree; nothing is deleted there");
+    Action::Log(Level::Info, text)
+}
+
+/// Deletions are held by the brake.
+pub fn held(tree: &str, names: u64) -> Action {
+    let text = format!(
+        "deletions held tree={tree} names={names}: more than <delete maxDelete= maxDeletePercent=> lets go at once; \
+         decide with: sersync-supervisor deletes list|approve|drop"
+    );
+    Action::Log(Level::Error, text)
+}
+
+/// Nothing is left in a tree, and nobody saw it go.
+pub fn emptied(tree: &str, names: u64) -> Action {
+    let text = format!(
+        "root empty tree={tree} names={names}: nobody saw what was in it go; deletions are held. Decide with: \
+         sersync-supervisor deletes list|approve|drop"
+    );
+    Action::Log(Level::Error, text)
+}
+
+/// The file of what is kept is damaged.
+pub fn state_damaged(why: &str) -> Action {
+    let text = format!("state file damaged: {why}; it is made anew, and a full sync finds what was pending");
+    Action::Log(Level::Error, text)
+}
+
+/// The file of what is kept cannot be written.
+pub fn state_unwritable(why: &str) -> Action {
+    let text = format!(
+        "state cannot be written: {why}; mirroring goes on, but after a restart a comparison may find more than is \
+         needed. It is tried again"
+    );
+    Action::Log(Level::Error, text)
+}
+
+/// A comparison could not be made.
+pub fn not_compared(remote: &str, end: &JobEnd) -> String {
+    format!("not compared remote={remote} reason=\"{}\" status={}{}", reason(end.outcome), end.status, said(&end.tail))
 }
 
 /// Every directory is watched.
@@ -132,7 +196,8 @@ pub fn turn(remote: &Remote, turn: Turn, end: &JobEnd) -> Option<Action> {
         Turn::Failed => {
             let reason = reason(end.outcome);
             let text = format!(
-                "remote down remote={label} reason=\"{reason}\" status={status} pending={pending}{said}"
+                "remote down remote={label} state={} reason=\"{reason}\" status={status} pending={pending}{said}",
+                remote.standing().as_str()
             );
             (Level::Error, text)
         }
@@ -140,6 +205,19 @@ pub fn turn(remote: &Remote, turn: Turn, end: &JobEnd) -> Option<Action> {
             Level::Warn,
             format!("some paths failed and will be tried again remote={label} status={status}{said}"),
         ),
+        Turn::Quarantined(paths) => {
+            let first = remote.quarantined().next();
+            let first = first.map_or_else(String::new, |(path, entry, reason)| {
+                format!(" first={path} attempts={} reason=\"{reason}\"", entry.attempts)
+            });
+            let text = format!(
+                "quarantine remote={label} paths={paths}{first}; they are tried again, ever less often, and keep nobody waiting"
+            );
+            (Level::Error, text)
+        }
+        Turn::Recovered(paths) => {
+            (Level::Info, format!("quarantine over remote={label} paths={paths}: they are as they should be"))
+        }
         Turn::FullFailed => {
             let reason = reason(end.outcome);
             let text = format!(
@@ -148,6 +226,13 @@ pub fn turn(remote: &Remote, turn: Turn, end: &JobEnd) -> Option<Action> {
             (Level::Error, text)
         }
         Turn::Synced => (Level::Info, format!("full sync done remote={label}")),
+        Turn::Braked => {
+            let text = format!(
+                "deletions held remote={label}: a full sync found more to delete than <delete maxDelete= \
+                 maxDeletePercent=> lets go; decide with: sersync-supervisor deletes approve|drop"
+            );
+            (Level::Error, text)
+        }
         Turn::RootEmpty => {
             let text =
                 format!("root empty remote={label}: a full sync would delete all of it; deletions are held");
@@ -169,6 +254,7 @@ fn reason(outcome: Outcome) -> &'static str {
              machine's own, and append it to the known_hosts file"
         }
         Outcome::NoSpace => "it has no space left",
+        Outcome::ReadOnly => "its filesystem cannot be written",
         Outcome::Misconfigured => "rsync does not accept its parameters",
         Outcome::RootGone => "the watched root is missing or replaced",
         Outcome::RootEmpty => "the watched root is empty",
@@ -178,8 +264,12 @@ fn reason(outcome: Outcome) -> &'static str {
     }
 }
 
-fn deletions(mirror: bool) -> &'static str {
-    if mirror { "mirrored" } else { "those made meanwhile are not known, and not mirrored" }
+fn deletions(repair: Repair) -> &'static str {
+    match repair {
+        Repair::Compare => "found by comparing; only what differs is sent",
+        Repair::Mirror => "mirrored",
+        Repair::Send => "those made meanwhile are not known, and not mirrored",
+    }
 }
 
 /// The end of what rsync said, in one line.

@@ -42,6 +42,7 @@ impl Fixture {
             workers: 4,
             max_syncers: 4,
             seed: 7,
+            ..Setup::default()
         });
         let mut it = Fixture { core, out: vec![] };
         it.core.start(at(0), &mut it.out);
@@ -63,7 +64,7 @@ impl Fixture {
     }
 
     fn done(&mut self, millis: u64, role: Role, outcome: Outcome) {
-        self.on(millis, Input::Done(role, JobEnd { outcome, status: 23, tail: String::new() }));
+        self.on(millis, Input::Done(role, JobEnd { outcome, status: 23, tail: String::new(), failed: None }));
     }
 
     /// What plugins were given to tell since this was last asked.
@@ -133,6 +134,7 @@ fn a_full_sync_that_always_fails_is_tried_twice_a_second() {
                 Action::Deliver(id, events) => {
                     it.on(now + 3, Input::Told(id, vec![Verdict::Delivered; events.len()], String::new()));
                 }
+                Action::Keep(_) | Action::Watch(_) | Action::Rotate | Action::Settle | Action::EraseKept | Action::Say(..) | Action::End(..) => {}
                 Action::Spawn(_) | Action::Kill(_) | Action::Drained => {}
             }
         }

@@ -1,15 +1,20 @@
 //! One remote: what it still has to get, what it is getting, and how it fares.
 
+mod audit;
 mod finish;
+mod kept;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use common::event::{Change, Dirt, RootId, TreeId};
 use common::message::{Deletions, Job, MAX_JOB_BYTES, Outcome, Work};
 use common::path::RelPath;
 
-use super::backlog::{Backlog, Collapsed, MAX_PATHS, Taken, Traffic};
+use super::backlog::{Backlog, Collapsed, Entry, MAX_PATHS, Taken, Traffic};
 use super::recursive::Recursive;
+
+use audit::Audit;
 use super::{Lane, earliest};
 
 /// Signs of life without progress, two seconds apart, before nobody waits any more.
@@ -24,12 +29,18 @@ pub enum Turn {
     Failed,
     /// Some paths failed.
     Partial,
+    /// So many paths failed again and again: they are tried ever less often.
+    Quarantined(usize),
+    /// So many that had are as they should be.
+    Recovered(usize),
     /// A full sync failed, and had not before, or not like this. Batches go on.
     FullFailed,
     /// A full sync is over.
     Synced,
     /// A full sync found the root empty, and was not done.
     RootEmpty,
+    /// A full sync found more to delete than may go; it deleted no more than that.
+    Braked,
 }
 
 /// Whether a job gets on.
@@ -48,6 +59,8 @@ pub struct Remote {
     pub tree: TreeId,
     /// For people: `host::module`.
     pub label: String,
+    /// It takes one connection at a time: a full sync and batches take turns.
+    pub single: bool,
     traffic: Traffic,
     backlog: Backlog,
     /// The root is lost or replaced: what would delete is parked.
@@ -67,6 +80,14 @@ pub struct Remote {
     not_before: Duration,
     /// Most bytes of paths in the next batch: half of one that failed as a whole.
     batch_bytes: usize,
+    /// A comparison: what is to be compared, until it begins; and whether one is under way.
+    audit: (Option<Audit>, bool),
+    /// When paths that failed were last spoken of.
+    said_partial: Option<Duration>,
+    /// Why paths failed that did.
+    reasons: BTreeMap<RelPath, String>,
+    /// What the disk holds of the full sync that it is to get.
+    saved_full: Option<Deletions>,
     /// When each lane was last at work, to retire what idles.
     pub last_work: [Duration; 2],
 }
@@ -95,6 +116,12 @@ struct FullLane {
     trouble: Option<Outcome>,
     /// What changed while it ran: its list may be older than what the batches sent.
     replay: Backlog,
+    /// When the first of what is wanted was asked for.
+    asked: Duration,
+    /// The second belt: rsync found more to delete than may go, until somebody approves.
+    held: bool,
+    /// Somebody did: the next one has no bound.
+    approved: bool,
 }
 
 impl Remote {
@@ -103,6 +130,7 @@ impl Remote {
         Remote {
             tree,
             label,
+            single: false,
             traffic,
             backlog: Backlog::new(seed),
             held: false,
@@ -117,6 +145,10 @@ impl Remote {
             stalls: 0,
             not_before: Duration::ZERO,
             batch_bytes: MAX_JOB_BYTES,
+            audit: (None, false),
+            said_partial: None,
+            reasons: BTreeMap::new(),
+            saved_full: None,
             last_work: [Duration::ZERO; 2],
         }
     }
@@ -138,6 +170,9 @@ impl Remote {
 
     /// Asks for a full sync; one that may delete is not replaced by one that may not.
     pub fn want_full(&mut self, now: Duration, deletions: Deletions) {
+        if self.full_is_idle() {
+            self.full.asked = now;
+        }
         if self.full.wanted != Some(Deletions::Travel) {
             self.full.wanted = Some(deletions);
         }
@@ -199,19 +234,22 @@ impl Remote {
     pub fn is_working(&self, lane: Lane) -> bool {
         match lane {
             Lane::Batch => self.in_flight.is_some(),
-            Lane::Full => self.full.running.is_some(),
+            Lane::Full => self.full.running.is_some() || self.audit.1,
         }
     }
 
     /// Since when the lane has work that could go; `None` when it has none, or works already.
     pub fn waiting_since(&self, now: Duration, lane: Lane) -> Option<Duration> {
-        if now < self.not_before || self.is_working(lane) {
+        let taken = self.single && [Lane::Batch, Lane::Full].iter().any(|&lane| self.is_working(lane));
+        if now < self.not_before || self.is_working(lane) || taken {
             return None;
         }
         match lane {
             Lane::Batch => self.backlog.next_ready().filter(|&ready| ready <= now),
-            Lane::Full if now < self.full.not_before => None,
-            Lane::Full => self.full.wanted.map(|_| self.full.not_before),
+            Lane::Full if self.full.wanted.is_some() && now >= self.full.not_before => {
+                Some(self.full.not_before)
+            }
+            Lane::Full => self.audit.0.as_ref().map(|audit| audit.since),
         }
         .map(|since| since.max(self.not_before))
     }
@@ -219,8 +257,9 @@ impl Remote {
     /// When time alone will give a lane work.
     pub fn deadline(&self) -> Option<Duration> {
         let batch = self.backlog.next_ready().filter(|_| self.in_flight.is_none());
-        let full = self.full.wanted.filter(|_| self.full.running.is_none()).map(|_| self.full.not_before);
-        earliest(batch, full).map(|at| at.max(self.not_before))
+        let full = self.full.wanted.filter(|_| !self.is_working(Lane::Full)).map(|_| self.full.not_before);
+        let audit = self.audit.0.as_ref().filter(|_| !self.is_working(Lane::Full)).map(|audit| audit.since);
+        earliest(earliest(batch, full), audit).map(|at| at.max(self.not_before))
     }
 
     /// Takes the next job of a lane out of what waits.
@@ -244,15 +283,17 @@ impl Remote {
                     taken.iter().filter(|(_, entry)| deep(entry.dirt)).map(|(path, _)| path.clone());
                 self.recursive.begin(now, lane, subtrees);
                 self.in_flight = Some(taken);
-                Job { root, deletions, work }
+                Job { root, deletions, max_delete: None, work }
             }
+            Lane::Full if self.full.wanted.is_none() || now < self.full.not_before => self.begin_audit(root)?,
             Lane::Full => {
                 let wanted = self.full.wanted.take()?;
                 self.full.running = Some(wanted);
-                let deletions = if wanted == Deletions::Held { wanted } else { deletions };
+                let deletions =
+                    if wanted == Deletions::Held || self.holds_full() { Deletions::Held } else { deletions };
                 let all = (deletions == Deletions::Travel).then(RelPath::root);
                 self.recursive.begin(now, lane, all.into_iter());
-                Job { root, deletions, work: Work::Full }
+                Job { root, deletions, max_delete: None, work: Work::Full }
             }
         };
         self.note_work(now, lane);
@@ -290,6 +331,16 @@ impl Remote {
         let still = || self.is_in_trouble() || self.full.has_failed() || self.backlog.has_failed();
         self.recorded = outcome != Outcome::Done || (before && still());
         before || self.recorded
+    }
+
+    /// A path that failed often, and why.
+    pub fn quarantined(&self) -> impl Iterator<Item = (&RelPath, &Entry, &str)> {
+        let often = |entry: &Entry| entry.attempts >= finish::QUARANTINE;
+        let reason = |path: &RelPath| self.reasons.get(path).map_or("", String::as_str);
+        self.backlog
+            .iter()
+            .filter(move |(_, entry)| often(entry))
+            .map(move |(path, entry)| (path, entry, reason(path)))
     }
 
     /// Paths that batches still carry, or that wait for the root to come back.

@@ -12,7 +12,11 @@ fn pace(outcome: Outcome) -> (Duration, Duration) {
         Outcome::Unreachable | Outcome::TimedOut => (500, 10_000),
         Outcome::Broken | Outcome::Limit => (500, 30_000),
         // Somebody has to change something first.
-        Outcome::Refused | Outcome::UnknownHost | Outcome::Misconfigured | Outcome::NoSpace => {
+        Outcome::Refused
+        | Outcome::UnknownHost
+        | Outcome::Misconfigured
+        | Outcome::NoSpace
+        | Outcome::ReadOnly => {
             (2_000, 60_000)
         }
         Outcome::Partial => (1_000, 60_000),

@@ -83,6 +83,7 @@ impl World {
             workers: WORKERS,
             max_syncers: 4,
             seed: 7,
+            ..Setup::default()
         });
         let empty = || vec![BTreeSet::new(); usize::from(REMOTES)];
         let mut world = World {
@@ -137,6 +138,7 @@ impl World {
                 }
                 Action::Log(..) => {}
                 Action::Drained => self.drained = true,
+                Action::Keep(_) | Action::Watch(_) | Action::Rotate | Action::Settle | Action::EraseKept | Action::Say(..) | Action::End(..) => {}
             }
         }
         inputs
@@ -173,7 +175,7 @@ impl World {
         let n = usize::from(id.0);
         if outcome == Outcome::Done {
             match job.work {
-                Work::Full => {}
+                Work::Full | Work::Verify { .. } => {}
                 Work::Batch(paths) => {
                     for (path, dirt) in paths {
                         let covers =
@@ -184,7 +186,7 @@ impl World {
                 }
             }
         }
-        self.tell(Input::Done(role, JobEnd { outcome, status: 0, tail: String::new() }));
+        self.tell(Input::Done(role, JobEnd { outcome, status: 0, tail: String::new(), failed: None }));
     }
 
     fn tell_plugin(&mut self, verdict: Verdict) {
@@ -289,6 +291,7 @@ fn a_stuck_remote_delays_nobody_for_long() {
         workers: 1,
         max_syncers: 4,
         seed: 1,
+        ..Setup::default()
     });
     let mut out = vec![];
     let at = Duration::from_millis;

@@ -207,6 +207,7 @@ fn standing(outcome: Outcome) -> Option<RemoteOutcome> {
         | Outcome::Refused
         | Outcome::UnknownHost
         | Outcome::NoSpace
+        | Outcome::ReadOnly
         | Outcome::Misconfigured
         | Outcome::RootEmpty
         | Outcome::TimedOut

@@ -183,7 +183,7 @@ impl Table<'_> {
                 let program = Some(slice.rsync_program);
                 Needs { directories: vec![slice.root], files, program }
             }
-            Role::Plugin(_) => Needs::default(),
+            Role::Plugin(_) | Role::Keeper => Needs::default(),
         }
     }
 

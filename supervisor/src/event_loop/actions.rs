@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use common::config::PluginName;
 use common::confine::Confinement;
-use common::message::{Job, PluginEvent, Work};
+use common::message::{Job, PluginEvent, WatcherOrder, Work};
 use log::{error, log};
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
@@ -14,11 +14,13 @@ use nix::unistd::{geteuid, read};
 
 use super::{EventLoop, Stop, send_kill};
 use crate::child::{Child, Met, Orders};
+use crate::core::keeping::Keep;
 use crate::core::outlet::Event;
 use crate::core::{Action, Input, PluginId, Role};
 use crate::lowering::CDN_LOG;
 use crate::operator_file::{self, Owner};
 use crate::privileges;
+use crate::recent::Recent;
 use crate::runtime::Runtime;
 use crate::say::say_full_sync;
 
@@ -30,6 +32,13 @@ impl EventLoop {
                 Action::Kill(role) => self.kill(role),
                 Action::Send(role, job) => self.send(role, job),
                 Action::Deliver(id, events) => self.deliver(id, events),
+                Action::Keep(keep) => self.send_keep(keep),
+                Action::Watch(order) => self.send_watch(order),
+                Action::Rotate => self.recent.iter_mut().for_each(Recent::rotate),
+                Action::Settle => self.recent.iter_mut().for_each(Recent::settle),
+                Action::EraseKept => self.erase_kept(),
+                Action::Say(client, text) => self.say_to(client, &text),
+                Action::End(client, exit) => self.end_client(client, exit),
                 Action::Log(level, text) => log!(level, "{text}"),
                 Action::Drained => self.stop = Stop::Now,
             }
@@ -72,6 +81,9 @@ impl EventLoop {
 
     /// What a role's standard output is, where it is not its log.
     fn output(&self, role: Role) -> Option<OwnedFd> {
+        if role == Role::Keeper {
+            return self.state.as_ref().and_then(|state| state.try_clone().ok()).map(Into::into);
+        }
         let Role::Plugin(id) = role else { return None };
         let (plugin, _) = self.plan.plugin(id)?;
         if plugin.kind.name() != PluginName::RefreshCdn {
@@ -105,6 +117,29 @@ impl EventLoop {
             // Its death will be reported by the kernel, and the job goes back then.
             send_kill(child.pid);
         }
+    }
+
+    fn send_keep(&mut self, keep: Keep) {
+        let ticket = self.next_ticket();
+        let Some(child) = self.children.values_mut().find(|child| child.role == Role::Keeper) else { return };
+        if !child.send_keep(ticket, keep) {
+            send_kill(child.pid);
+        }
+    }
+
+    fn send_watch(&mut self, order: WatcherOrder) {
+        let number = self.next_ticket();
+        let Some(child) = self.children.values_mut().find(|child| child.role == Role::Watcher) else { return };
+        if !child.send_watch(order, number) {
+            send_kill(child.pid);
+        }
+    }
+
+    fn erase_kept(&mut self) {
+        if let Some(Err(error)) = self.state.as_ref().map(|state| state.set_len(0)) {
+            error!("state file cannot be emptied: {error}");
+        }
+        self.kill(Role::Keeper);
     }
 
     fn deliver(&mut self, id: PluginId, events: Vec<Event>) {
@@ -150,6 +185,7 @@ impl EventLoop {
         match (child.role, orders) {
             (Role::Watcher, Some(Orders::Watcher(orders))) => {
                 let mut slice = self.plan.watch_slice(self.full_sync, confinement);
+                slice.index = self.state.is_some();
                 for tree in &mut slice.trees {
                     tree.original = self.originals.get(&tree.id).copied();
                 }
@@ -163,7 +199,11 @@ impl EventLoop {
                 let slice = self.plan.plugin_slice(id, confinement);
                 slice.is_some_and(|slice| child.configure_plugin(orders, slice))
             }
-            (Role::Watcher | Role::Syncer(..) | Role::Plugin(_), _) => false,
+            (Role::Keeper, Some(Orders::Keeper(orders))) => {
+                let slice = self.plan.keep_slice(confinement);
+                child.configure_keeper(orders, slice)
+            }
+            (Role::Watcher | Role::Syncer(..) | Role::Plugin(_) | Role::Keeper, _) => false,
         }
     }
 

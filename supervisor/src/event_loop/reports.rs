@@ -1,13 +1,14 @@
 //! What children say: legal for this role, from a child that was checked, about things that
 //! exist. Anything else is a violation, and ends the child.
 
-use common::event::TreeId;
+use common::event::{Change, TreeId};
+use common::keep::{Find, KeeperReport};
 use common::log::Shown;
 use common::message::{MAX_TAIL, PluginReport, SyncerReport, WatcherReport};
 use log::{Level, log};
 
 use super::EventLoop;
-use crate::child::Standing;
+use crate::child::{Awaited, Standing};
 use crate::core::{Input, JobEnd, Pace, PluginId, Role};
 
 /// Most reports that end in the log, of one child in a second: the watcher's own bound of
@@ -30,9 +31,16 @@ impl EventLoop {
             WatcherReport::Outdated => self.dismiss(pid, Standing::Outdated),
             WatcherReport::Watching { tree, root, directories } => {
                 self.tell(Input::Watching(known(tree)?, root, directories));
+                self.take_left(tree);
                 self.announce(tree, root);
             }
-            WatcherReport::Changes(tree, changes) => self.tell(Input::Changes(known(tree)?, changes)),
+            WatcherReport::Changes(tree, changes) => {
+                let number = self.plan.number(known(tree)?);
+                if let Some(recent) = &mut self.recent {
+                    recent.note(number, &changes);
+                }
+                self.tell(Input::Changes(tree, changes));
+            }
             WatcherReport::Rescan { tree, path, cause } => {
                 self.tell(Input::Rescan(known(tree)?, path, cause));
             }
@@ -49,6 +57,12 @@ impl EventLoop {
                      To cure: sysctl fs.inotify.max_user_watches={limit}"
                 );
             }
+            WatcherReport::Names(tree, ops) => self.tell(Input::Names(known(tree)?, ops)),
+            WatcherReport::Listed { tree, path, pass } => {
+                self.tell(Input::Listed(known(tree)?, path, pass));
+            }
+            WatcherReport::NamesLost => self.tell(Input::NamesLost),
+            WatcherReport::Flushed(number) => self.flushed(pid, number)?,
             WatcherReport::Beat { busy } => {
                 let pace = if busy { Pace::Busy } else { Pace::Idle };
                 self.tell(Input::Alive(Role::Watcher, pace));
@@ -63,6 +77,10 @@ impl EventLoop {
             WatcherReport::Ready
             | WatcherReport::Outdated
             | WatcherReport::Changes(..)
+            | WatcherReport::Names(..)
+            | WatcherReport::Listed { .. }
+            | WatcherReport::NamesLost
+            | WatcherReport::Flushed(_)
             | WatcherReport::Beat { .. } => Ok(()),
             WatcherReport::Watching { .. }
             | WatcherReport::Rescan { .. }
@@ -91,7 +109,15 @@ impl EventLoop {
                     (false, _) => Input::Alive(role, Pace::Idle),
                 });
             }
-            SyncerReport::Done { ticket, outcome, status, mut tail } => {
+            SyncerReport::Differs { ticket, found } => {
+                self.expect_ready(pid)?;
+                let child = self.children.get_mut(&pid).ok_or("a child that does not exist")?;
+                if child.ticket != Some(ticket) {
+                    return Err("differences that it was not asked for".to_owned());
+                }
+                self.tell(Input::Differs(role, found));
+            }
+            SyncerReport::Done { ticket, outcome, status, mut tail, failed } => {
                 self.expect_ready(pid)?;
                 let child = self.children.get_mut(&pid).ok_or("a child that does not exist")?;
                 if child.ticket != Some(ticket) {
@@ -99,9 +125,74 @@ impl EventLoop {
                 }
                 child.ticket = None;
                 clean(&mut tail);
-                self.tell(Input::Done(role, JobEnd { outcome, status, tail }));
+                self.tell(Input::Done(role, JobEnd { outcome, status, tail, failed }));
             }
         }
+        Ok(())
+    }
+
+    /// What an earlier run had heard of and perhaps not committed: it happened again.
+    fn take_left(&mut self, tree: TreeId) {
+        let number = self.plan.number(tree);
+        let of_tree = self.left.extract_if(.., |(owner, _, _)| *owner == number);
+        let changes: Vec<Change> =
+            of_tree.map(|(_, path, dirt)| Change { path, dirt, mask: 0 }).collect();
+        if !changes.is_empty() {
+            self.tell(Input::Changes(tree, changes));
+        }
+    }
+
+    fn flushed(&mut self, pid: i32, number: u64) -> Result<(), String> {
+        let child = self.children.get_mut(&pid).ok_or("a child that does not exist")?;
+        let asked = child.proves(number)?;
+        if let Some(asked) = asked {
+            self.tell(Input::Flushed(asked));
+        }
+        Ok(())
+    }
+
+    pub(super) fn keeper_says(&mut self, pid: i32, report: KeeperReport) -> Result<(), String> {
+        if report == KeeperReport::Ready {
+            return self.ready(pid, Role::Keeper);
+        }
+        self.expect_ready(pid)?;
+        let trees = self.plan.trees();
+        let known = |tree: TreeId| usize::from(tree.0) < trees;
+        let child = self.children.get_mut(&pid).ok_or("a child that does not exist")?;
+        let first = child.keeps.front();
+        let answers = match &report {
+            KeeperReport::Done(ticket) => first == Some(&(*ticket, Awaited::Done)),
+            KeeperReport::Committed(ticket, _) => first == Some(&(*ticket, Awaited::Committed)),
+            KeeperReport::Compared(tree, path, _) => {
+                first.is_some_and(|(_, awaited)| *awaited == Awaited::Compared(*tree, path.clone()))
+            }
+            KeeperReport::Found(tree, _) => known(*tree),
+            KeeperReport::Ready
+            | KeeperReport::Kept(_)
+            | KeeperReport::Loaded { .. }
+            | KeeperReport::Beat
+            | KeeperReport::Trouble(..) => true,
+        };
+        if !answers {
+            return Err("an answer to what it was not asked".to_owned());
+        }
+        match &report {
+            KeeperReport::Done(_) | KeeperReport::Committed(..) | KeeperReport::Compared(..) => {
+                child.keeps.pop_front();
+            }
+            KeeperReport::Found(..)
+            | KeeperReport::Ready
+            | KeeperReport::Kept(_)
+            | KeeperReport::Loaded { .. }
+            | KeeperReport::Beat
+            | KeeperReport::Trouble(..) => {}
+        }
+        if let (KeeperReport::Found(tree, finds), Some(recent)) = (&report, &mut self.recent) {
+            let changes: Vec<Change> = finds.iter().filter_map(Find::change).collect();
+            recent.note(self.plan.number(*tree), &changes);
+        }
+        self.tell(Input::Alive(Role::Keeper, Pace::Idle));
+        self.tell(Input::Keeper(report));
         Ok(())
     }
 

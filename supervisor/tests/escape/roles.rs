@@ -68,7 +68,7 @@ struct Role {
 impl Role {
     fn watcher(&self, channel: &str) -> io::Result<()> {
         let (uplink, orders, first) = begin::<WatcherOrder>(channel)?;
-        let WatcherOrder::Configure(slice) = first;
+        let WatcherOrder::Configure(slice) = first else { return Err(io::Error::other("no order")) };
         let plan = self.confine(&slice.confinement)?;
         uplink.send(&WatcherReport::Ready).map_err(io::Error::other)?;
         self.idle(&orders, &plan, |_| Ok(()))
@@ -81,7 +81,7 @@ impl Role {
         uplink.send(&SyncerReport::Ready).map_err(io::Error::other)?;
         self.idle(&orders, &plan, |order| {
             let SyncerOrder::Sync { ticket, .. } = order else { return Ok(()) };
-            let done = SyncerReport::Done { ticket, outcome: Outcome::Done, status: 0, tail: String::new() };
+            let done = SyncerReport::Done { ticket, outcome: Outcome::Done, status: 0, tail: String::new(), failed: None };
             uplink.send(&done).map_err(io::Error::other)
         })
     }

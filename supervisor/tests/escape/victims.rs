@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use common::confine::attempts::{EVERYBODY, stand_in};
 
 use crate::programs::PLAN;
+use crate::support::setup::STATE;
 use crate::support::{processes, walk};
 
 /// What stands in the other root.
@@ -129,7 +130,9 @@ pub(crate) fn snapshot(top: &Path) -> BTreeMap<PathBuf, String> {
     let describe = |path: PathBuf| {
         let Ok(found) = path.symlink_metadata() else { return (path, "gone".to_owned()) };
         let mut hasher = DefaultHasher::new();
-        if found.is_file() {
+        // The keeper writes there, all the time.
+        let is_state = path.iter().any(|name| name == STATE);
+        if found.is_file() && !is_state {
             fs::read(&path).unwrap().hash(&mut hasher);
         } else if found.is_symlink() {
             fs::read_link(&path).unwrap().hash(&mut hasher);
@@ -139,7 +142,7 @@ pub(crate) fn snapshot(top: &Path) -> BTreeMap<PathBuf, String> {
             && path
                 .file_name()
                 .is_some_and(|name| name == "source0" || name.as_encoded_bytes().starts_with(b"own-"));
-        let time = if is_ours { 0 } else { found.mtime_nsec() + found.mtime() * 1_000_000_000 };
+        let time = if is_ours || is_state { 0 } else { found.mtime_nsec() + found.mtime() * 1_000_000_000 };
         let (mode, uid, gid, content) = (found.mode(), found.uid(), found.gid(), hasher.finish());
         (path, format!("mode={mode:o} uid={uid} gid={gid} time={time} content={content:x}"))
     };

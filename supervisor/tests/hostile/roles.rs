@@ -219,7 +219,7 @@ fn begin<O: Serialize + DeserializeOwned>(role: &str, how: &str, channel: &str) 
 
 fn watcher(how: &str, channel: &str) -> io::Result<()> {
     let Hostile { socket, uplink, first, orders: _orders } = begin::<WatcherOrder>("watcher", how, channel)?;
-    let WatcherOrder::Configure(slice) = first;
+    let WatcherOrder::Configure(slice) = first else { return Err(io::Error::other("no order")) };
     let roots: Vec<_> = slice.trees.iter().map(|tree| fs::metadata(&tree.root)).collect::<Result<_, _>>()?;
     if how != "unconfined" {
         confine::enter(&slice.confinement).map_err(io::Error::other)?;
@@ -380,7 +380,7 @@ impl Hostile<SyncerOrder> {
     }
 
     fn done(&self, ticket: u64, tail: String) -> io::Result<()> {
-        self.say(&SyncerReport::Done { ticket, outcome: Outcome::Unreachable, status: 0, tail })
+        self.say(&SyncerReport::Done { ticket, outcome: Outcome::Unreachable, status: 0, tail, failed: None })
     }
 
     fn next_ticket(&self) -> io::Result<u64> {

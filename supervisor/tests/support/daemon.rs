@@ -39,6 +39,7 @@ pub fn free_port() -> u16 {
 pub struct Daemon {
     /// Where it listens.
     pub port: u16,
+    address: String,
     config: PathBuf,
     process: Child,
 }
@@ -57,12 +58,38 @@ impl Daemon {
                         log file = /dev/null\nlist = yes\n";
         fs::write(config, format!("address = {address}\nport = {port}\n{settings}")).unwrap();
         add_modules(config, modules);
-        let mut command = Command::new("rsync");
-        command.args(["--daemon", "--no-detach"]).arg(format!("--config={}", config.display()));
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let process = command.current_dir("/").process_group(0).spawn().unwrap();
-        let mut daemon = Daemon { port, config: config.to_owned(), process };
-        daemon.comes_up(address).then_some(daemon)
+        let process = spawn(config);
+        let mut daemon = Daemon { port, address: address.to_owned(), config: config.to_owned(), process };
+        daemon.comes_up().then_some(daemon)
+    }
+
+    /// Sends a signal to it and to all that serve a connection.
+    pub fn signal(&self, signal: Signal) {
+        let _ = killpg(Pid::from_raw(self.process.id().cast_signed()), signal);
+    }
+
+    /// Ends it, and with it its port.
+    pub fn end(&mut self, signal: Signal) {
+        self.signal(signal);
+        let _ = self.process.wait();
+        wait_until("its port is closed", SOON, || !greets(&self.address, self.port));
+    }
+
+    /// Starts it again where it was.
+    pub fn again(&mut self) {
+        wait_until("the rsync daemon is there again", SOON, || {
+            self.process = spawn(&self.config);
+            self.comes_up()
+        });
+    }
+
+    /// Changes its config, which counts from the next connection on.
+    pub fn edit(&self, edit: impl FnOnce(String) -> String) {
+        let text = edit(fs::read_to_string(&self.config).unwrap());
+        // At once: a connection must not meet half of it.
+        let new = self.config.with_extension("new");
+        fs::write(&new, text).unwrap();
+        fs::rename(new, &self.config).unwrap();
     }
 
     /// Serves more modules from the next connection on.
@@ -70,8 +97,8 @@ impl Daemon {
         add_modules(&self.config, modules);
     }
 
-    fn comes_up(&mut self, address: &str) -> bool {
-        let (port, process) = (self.port, &mut self.process);
+    fn comes_up(&mut self) -> bool {
+        let (address, port, process) = (&self.address, self.port, &mut self.process);
         let mut up = false;
         wait_until("the rsync daemon answers", SOON, || {
             up = greets(address, port);
@@ -89,6 +116,13 @@ impl Drop for Daemon {
         let _ = killpg(Pid::from_raw(self.process.id().cast_signed()), Signal::SIGKILL);
         let _ = self.process.wait();
     }
+}
+
+fn spawn(config: &Path) -> Child {
+    let mut command = Command::new("rsync");
+    command.args(["--daemon", "--no-detach"]).arg(format!("--config={}", config.display()));
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.current_dir("/").process_group(0).spawn().unwrap()
 }
 
 fn add_modules(config: &Path, modules: &[(String, PathBuf)]) {

@@ -17,10 +17,14 @@
 
 pub mod churn;
 pub mod daemon;
+pub mod frozen;
 pub mod listener;
+pub mod mounts;
 pub mod names;
 pub mod processes;
+pub mod proxy;
 pub mod random;
+pub mod runs;
 pub mod scene;
 pub mod setup;
 pub mod supervisor;
@@ -206,6 +210,13 @@ impl Mirror {
         wait_until(&format!("{text:?} in the log"), SOON, || self.log().contains(text));
     }
 
+    /// Fails when a log holds what none may.
+    fn check(&self, log: &str) {
+        for word in ["panicked at", "internal: ", "violation role="] {
+            assert!(!log.contains(word) || self.setup.expects_violations, "{word:?} in the log:\n{log}");
+        }
+    }
+
     /// A path in the first source.
     pub fn source(&self, path: impl AsRef<Path>) -> PathBuf {
         self.sources[0].join(path)
@@ -287,8 +298,6 @@ impl Drop for Mirror {
             eprintln!("---- end of the log of {} ----\n{}\n----", self.dir.display(), last.join("\n"));
             return;
         }
-        for word in ["panicked at", "internal: ", "violation role="] {
-            assert!(!log.contains(word) || self.setup.expects_violations, "{word:?} in the log:\n{log}");
-        }
+        self.check(&log);
     }
 }

@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 
 use super::daemon::LOCALHOST;
 
+/// Name of the directory with what a supervisor keeps.
+pub const STATE: &str = "state";
+
 /// The switches of `<inotify>` and their values when nothing else is said.
 const SWITCHES: [(&str, bool); 9] = [
     ("delete", true),
@@ -162,10 +165,11 @@ impl Setup {
         )
     }
 
-    /// The supervisor's arguments.
+    /// The supervisor's arguments. What it keeps stands beside the config.
     pub fn arguments(&self, config: &Path) -> Vec<OsString> {
         let flags = self.flags.iter().map(OsString::from);
-        flags.chain(["-o".into(), config.as_os_str().to_owned()]).collect()
+        let state = config.with_file_name(STATE).into_os_string();
+        flags.chain(["--state-dir".into(), state, "-o".into(), config.as_os_str().to_owned()]).collect()
     }
 }
 

@@ -2,6 +2,10 @@
 //! directories. What is claimed of rsync in ARCHITECTURE.md is measured here on each run.
 
 #[cfg(test)]
+mod apart;
+#[cfg(test)]
+mod brake;
+#[cfg(test)]
 mod failures;
 #[cfg(test)]
 mod filtered;
@@ -15,5 +19,7 @@ mod old;
 mod reconcile;
 #[cfg(test)]
 mod ssh;
+#[cfg(test)]
+mod verify;
 #[cfg(test)]
 mod warm;

@@ -23,6 +23,7 @@ pub(crate) struct Mirror {
     pub(crate) replica: PathBuf,
     pub(crate) slice: SyncSlice,
     pub(crate) deletions: Deletions,
+    pub(crate) max_delete: Option<u32>,
     daemon: Child,
     pub(crate) directory: tempfile::TempDir,
 }
@@ -41,7 +42,7 @@ impl Mirror {
         fs::create_dir(&replica).unwrap();
         let (daemon, port) = start_daemon(directory.path(), module);
         let slice = slice(&source, port);
-        Mirror { source, replica, slice, deletions: Deletions::Travel, daemon, directory }
+        Mirror { source, replica, slice, deletions: Deletions::Travel, max_delete: None, daemon, directory }
     }
 
     /// With `files` on both sides, as the first full sync leaves them.
@@ -84,7 +85,11 @@ impl Mirror {
     /// Runs a job on the root of that identity.
     pub(crate) fn run_on(&self, root: RootId, work: Work) -> JobEnd {
         let mut worker = Worker::new(self.slice.clone(), Confined::not()).unwrap();
-        worker.run(&Job { root, deletions: self.deletions, work }, &mut |_| {})
+        worker.run(
+            &Job { root, deletions: self.deletions, max_delete: self.max_delete, work },
+            &mut |_| {},
+            &mut |_| {},
+        )
     }
 
     /// Runs a batch, which must be done.
@@ -191,7 +196,7 @@ fn slice(source: &Path, port: u16) -> SyncSlice {
     };
     SyncSlice {
         root: source.into(),
-        remote: Remote { host: "127.0.0.1".into(), module: "m".into(), rsync },
+        remote: Remote { host: "127.0.0.1".into(), module: "m".into(), connections: 2, rsync },
         rsync_program: "/usr/bin/rsync".into(),
         rsync_version: (3, 5, 0),
         ssh: None,

@@ -32,8 +32,8 @@ impl<'a> Life<'a> {
 
     pub(crate) fn run(&mut self, work: Work) -> JobEnd {
         let root = RootId::from(&fs::metadata(&self.mirror.source).unwrap());
-        let job = Job { root, deletions: self.mirror.deletions, work };
-        let end = self.worker.run(&job, &mut |_| {});
+        let job = Job { root, deletions: self.mirror.deletions, max_delete: None, work };
+        let end = self.worker.run(&job, &mut |_| {}, &mut |_| {});
         self.worker.warm_up(&job, &end);
         end
     }

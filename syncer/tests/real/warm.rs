@@ -32,8 +32,8 @@ impl Warmed {
     fn run(&mut self, path: &str, deletions: Deletions) -> Outcome {
         let meta = fs::metadata(&self.mirror.source).unwrap();
         let root = RootId::from(&meta);
-        let job = Job { root, deletions, work: batch(&[(path, Dirt::Touched)]) };
-        let end = self.worker.run(&job, &mut |_| {});
+        let job = Job { root, deletions, max_delete: None, work: batch(&[(path, Dirt::Touched)]) };
+        let end = self.worker.run(&job, &mut |_| {}, &mut |_| {});
         self.worker.warm_up(&job, &end);
         end.outcome
     }

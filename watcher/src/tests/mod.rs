@@ -1,12 +1,18 @@
 //! The watcher against the real kernel: stepped in process, without fork and confinement, its
 //! reports read from a real socket. Tests wait for conditions, never for a time.
 
+mod cost;
+mod crash;
 mod events;
+mod keeper;
 mod links;
 mod loss;
 mod model;
 mod mounts;
+mod names;
+mod orders;
 mod races;
+mod replica;
 
 use std::ffi::OsStr;
 use std::fs;
@@ -18,8 +24,9 @@ use std::time::{Duration, Instant};
 use common::config::{FilterExpression, Switches};
 use common::confine::{Confined, Confinement};
 use common::event::{Dirt, TreeId};
-use common::message::{WatchSlice, WatchTree, WatcherReport};
-use common::wire::{FrameReader, Received, Uplink, report_socket};
+use common::message::{WatchSlice, WatchTree, WatcherOrder, WatcherReport};
+use common::wire::{FrameReader, Received, Uplink, report_socket, ring};
+use ipc_channel::ipc::{self, IpcSender};
 use tempfile::TempDir;
 
 use crate::start;
@@ -33,6 +40,7 @@ struct Bench {
     watcher: Watcher,
     socket: OwnedFd,
     reader: FrameReader,
+    orders: IpcSender<WatcherOrder>,
     /// Everything that was reported and not yet forgotten.
     seen: Vec<WatcherReport>,
 }
@@ -55,13 +63,23 @@ impl Bench {
 
     /// A watcher of these directories of `temp`, not started.
     fn of(roots: &[&str], switches: Switches, filter: &[&str]) -> Bench {
+        Bench::built(roots, switches, filter, |_| ())
+    }
+
+    /// The same, with something else in its part of the config.
+    fn built(
+        roots: &[&str],
+        switches: Switches,
+        filter: &[&str],
+        change: impl FnOnce(&mut WatchSlice),
+    ) -> Bench {
         let temp = tempfile::tempdir().unwrap();
         let tree = |(id, root): (u16, &&str)| WatchTree {
             id: TreeId(id),
             root: temp.path().join(root).into(),
             original: None,
         };
-        let slice = WatchSlice {
+        let mut slice = WatchSlice {
             trees: (0..).zip(roots).map(tree).collect(),
             switches,
             filter: filter
@@ -70,14 +88,24 @@ impl Bench {
                 .collect(),
             follow_links: true,
             debug: false,
+            index: false,
             confinement: Confinement::none(),
         };
+        change(&mut slice);
         let (socket, theirs) = report_socket().unwrap();
-        let watcher = start(&slice, Uplink::new(theirs), Confined::not()).unwrap();
-        let mut bench = Bench { temp, watcher, socket, reader: FrameReader::default(), seen: Vec::new() };
+        let (orders, receiver) = ipc::channel().unwrap();
+        let watcher = start(&slice, Uplink::new(theirs), receiver, Confined::not()).unwrap();
+        let reader = FrameReader::default();
+        let mut bench = Bench { temp, watcher, socket, reader, orders, seen: Vec::new() };
         bench.receive();
         assert_eq!(bench.seen, [WatcherReport::Ready]);
         bench
+    }
+
+    /// Sends an order, and rings.
+    fn order(&self, order: WatcherOrder) {
+        self.orders.send(order).unwrap();
+        ring(self.socket.as_fd());
     }
 
     /// An entry of the root.

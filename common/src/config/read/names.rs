@@ -50,6 +50,7 @@ const REMOTE: &[&str] = &[
     "knownhosts",
     "bwlimit",
     "timeout",
+    "connections",
 ];
 
 /// Whose limits, and what they are.
@@ -67,7 +68,7 @@ pub(crate) static HEAD: Known = with(
         with(
             once("inotify", &[]),
             &[
-                once("delete", START),
+                once("delete", &["start", "guard", "maxDelete", "maxDeletePercent"]),
                 once("createFolder", START),
                 once("createFile", START),
                 once("closeWrite", START),
@@ -97,6 +98,7 @@ pub(crate) static HEAD: Known = with(
                     once("crontab", &["start", "schedule"]),
                     &[with(once("crontabfilter", START), &[many("exclude", &["expression"])])],
                 ),
+                once("verify", &["start", "schedule", "repair", "checksum", "budget"]),
                 once("plugin", &["start", "name"]),
             ],
         ),
@@ -120,6 +122,7 @@ pub(crate) static HEAD: Known = with(
         many("limits", LIMITS),
         once("sandbox", START),
         once("warm", START),
+        once("state", &["start", "path"]),
     ],
 );
 

@@ -11,6 +11,8 @@ use super::values::Reader;
 const REMOTE: &str = "<remote ip=\"host\" name=\"module\"/>";
 /// KiB a second: ten gigabytes are beyond any wire.
 const MAX_BWLIMIT: u32 = 10_000_000;
+/// A batch of changes, and beside it a full sync.
+const MAX_CONNECTIONS: u8 = 2;
 /// rsync's own word for it.
 const CONNECT_TIMEOUT: &[u8] = b"--contimeout";
 
@@ -40,7 +42,15 @@ impl Reader {
         let host = host.and_then(|host| self.host(host));
         let module = module.and_then(|module| self.module(module, transport));
         let rsync = self.options(remote, block, transport);
-        Some(Remote { host: host?, module: module?, rsync })
+        let connections = self.connections(remote);
+        Some(Remote { host: host?, module: module?, rsync, connections })
+    }
+
+    /// All that there can be, unless fewer are asked for.
+    fn connections(&mut self, remote: &Element) -> u8 {
+        let given = remote.attribute("connections");
+        let given = given.and_then(|most| self.number(most, &(1..=u32::from(MAX_CONNECTIONS))));
+        given.and_then(|most| u8::try_from(most).ok()).unwrap_or(MAX_CONNECTIONS)
     }
 
     /// A module, or with ssh a path, that rsync takes for nothing else.

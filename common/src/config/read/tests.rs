@@ -91,6 +91,7 @@ fn everything_switched_on() {
     assert_eq!((rsync.port, rsync.timeout, rsync.ssh.is_some()), (None, Some(100), true));
     assert_eq!(config.rsync_program.unwrap(), "/usr/local/bin/rsync");
     assert_eq!(config.crontab, Some(Crontab { minutes: 600 }));
+    assert_eq!(config.verify.map(|verify| (verify.minutes, verify.budget)), Some((1440, 10)));
     assert_eq!(config.sync_excludes, ["*.php", "info/*"]);
     assert_eq!(config.plugins_on, [PluginName::RefreshCdn]);
     assert_eq!(config.privileges.first_uid, Some(64000));

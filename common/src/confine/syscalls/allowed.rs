@@ -1,8 +1,9 @@
 //! What the roles may call, group by group; the rest is answered with ENOSYS.
 //!
 //! Found by watching the roles, rsync 3.5 and OpenSSH 9.2 at work, and completed by the other
-//! variants of each call, for other versions of them and of libc. Nothing here writes to a file
-//! system, binds, listens, or makes memory that is both writable and executable.
+//! variants of each call, for other versions of them and of libc. Nothing here but WRITING changes
+//! a file, nothing changes a directory, binds, listens, or makes memory that is both writable and
+//! executable.
 
 use libc::{
     AF_INET, AF_INET6, AF_UNIX, CLONE_NEWCGROUP, CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID,
@@ -39,6 +40,10 @@ pub(super) const SYNCER: &[Group] = &[
 /// TCP and what a resolver reads; no program.
 pub(super) const PLUGIN: &[Group] =
     &[BASE, SELF, MEMORY, CODE, FILES, REPORT, ORDERS, TCP, CONNECTIONS, THREADS, old::BASE, old::FILES];
+
+/// One file that is open already, and the report socket; nothing is opened.
+pub(super) const KEEPER: &[Group] =
+    &[BASE, SELF, MEMORY, DATA_ONLY, REPORT, ORDERS, OPEN_FILE, WRITING, old::BASE];
 
 /// What a process needs to run at all, and what it does with descriptors it has.
 const BASE: Group = Group::Any(&[
@@ -171,6 +176,22 @@ const FILES: Group = Group::Any(&[
     libc::SYS_chdir,
     libc::SYS_fchdir,
     libc::SYS_umask,
+]);
+
+/// Looking at what is open: a part of FILES. The middle two are how libc and std ask; that they could
+/// name a path cannot be told from their arguments.
+const OPEN_FILE: Group =
+    Group::Any(&[libc::SYS_fstat, libc::SYS_newfstatat, libc::SYS_statx, libc::SYS_lseek]);
+
+/// A database in a file that is open: written in place, made durable, cut, locked.
+const WRITING: Group = Group::Any(&[
+    libc::SYS_pwrite64,
+    libc::SYS_pwritev,
+    libc::SYS_fsync,
+    libc::SYS_fdatasync,
+    libc::SYS_ftruncate,
+    libc::SYS_fallocate,
+    libc::SYS_flock,
 ]);
 
 /// ACLs and extended attributes, read.

@@ -4,7 +4,7 @@ use std::process::{Command, Output};
 mod names;
 mod real;
 
-const ROLES: [Syscalls; 3] = [Syscalls::Watcher, Syscalls::Syncer, Syscalls::Plugin];
+const ROLES: [Syscalls; 4] = [Syscalls::Watcher, Syscalls::Syncer, Syscalls::Plugin, Syscalls::Keeper];
 const WITH: Kernel = Kernel { landlock: 0, seccomp: true };
 const WITHOUT: Kernel = Kernel { landlock: 0, seccomp: false };
 
@@ -22,8 +22,7 @@ fn child(name: &str, deed: &str) -> Command {
 }
 
 fn named(name: &str) -> Syscalls {
-    let all = [Syscalls::Watcher, Syscalls::Syncer, Syscalls::Plugin, Syscalls::Command];
-    all.into_iter().find(|list| name == format!("{list:?}")).unwrap()
+    ROLES.into_iter().chain([Syscalls::Command]).find(|list| name == format!("{list:?}")).unwrap()
 }
 
 fn enter(list: Syscalls) {
@@ -112,7 +111,8 @@ fn numbers(groups: &[Group]) -> (Vec<i64>, Vec<i64>) {
 
 #[test]
 fn no_call_is_listed_twice() {
-    for groups in [allowed::WATCHER, allowed::SYNCER, allowed::PLUGIN, hostile::OF_COMMANDS] {
+    for groups in [allowed::WATCHER, allowed::SYNCER, allowed::PLUGIN, allowed::KEEPER, hostile::OF_COMMANDS]
+    {
         let (mut any, conditions) = numbers(groups);
         // One without conditions would make those of the other void.
         assert!(!conditions.iter().any(|number| any.contains(number)));
@@ -123,7 +123,7 @@ fn no_call_is_listed_twice() {
     }
     let (killed, conditions) = numbers(hostile::OF_ROLES);
     assert_eq!(conditions, []);
-    for groups in [allowed::WATCHER, allowed::SYNCER, allowed::PLUGIN] {
+    for groups in [allowed::WATCHER, allowed::SYNCER, allowed::PLUGIN, allowed::KEEPER] {
         let (any, conditions) = numbers(groups);
         assert!(!any.iter().chain(&conditions).any(|number| killed.contains(number)));
     }
@@ -157,7 +157,7 @@ fn frequent_calls_have_no_conditions() {
 
 #[test]
 fn filters_fit_and_know_their_own_architecture_only() {
-    for list in [Syscalls::Watcher, Syscalls::Syncer, Syscalls::Plugin, Syscalls::Command] {
+    for list in ROLES.into_iter().chain([Syscalls::Command]) {
         let programs = programs(list).unwrap();
         println!("{list:?}: {:?} instructions", programs.iter().map(Vec::len).collect::<Vec<_>>());
         assert!(programs.iter().all(|program| program.len() < 4096));
@@ -221,8 +221,6 @@ fn intruders() {
         libc::SYS_fchownat,
         libc::SYS_utimensat,
         libc::SYS_truncate,
-        libc::SYS_ftruncate,
-        libc::SYS_fallocate,
         libc::SYS_setxattr,
         libc::SYS_fsetxattr,
         // Nobody is waited for on a socket.
@@ -238,6 +236,25 @@ fn intruders() {
         libc::SYS_seccomp,
     ] {
         assert!(ROLES.iter().all(|&list| ask(list, number, &[]) == Error(Errno::ENOSYS)), "{number}");
+    }
+}
+
+#[test]
+fn who_writes() {
+    for number in [
+        libc::SYS_pwrite64,
+        libc::SYS_pwritev,
+        libc::SYS_fdatasync,
+        libc::SYS_fsync,
+        libc::SYS_ftruncate,
+        libc::SYS_fallocate,
+        libc::SYS_flock,
+    ] {
+        each(&[(number, &[], &[Syscalls::Keeper])]);
+    }
+    // What it has was opened for it.
+    for number in [libc::SYS_openat, libc::SYS_openat2, libc::SYS_readlinkat, libc::SYS_getdents64] {
+        each(&[(number, &[], &[Syscalls::Watcher, Syscalls::Syncer, Syscalls::Plugin])]);
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use common::message::Deletions;
+use common::message::{Deletions, Work};
 use log::Level;
 
 use super::super::restart::Event;
@@ -61,7 +61,7 @@ impl Dispatcher {
     }
 
     pub(super) fn check_drained(&mut self, now: Duration, out: &mut Vec<Action>) {
-        let Some(since) = self.draining else { return };
+        let Some(since) = self.draining.filter(|_| !self.drained) else { return };
         let waited = now.saturating_sub(since);
         let idle = |remote: &Remote| {
             remote.pending() == 0 || remote.is_in_trouble() || self.permits(remote.tree).is_none()
@@ -70,10 +70,14 @@ impl Dispatcher {
         if waited < DRAIN_LEAST || (waited < DRAIN_MOST && !quiet) {
             return;
         }
+        if !self.is_saved(now, out) {
+            return;
+        }
         for remote in self.remotes.iter().filter(|remote| !remote.is_done() || remote.parked() > 0) {
             out.push(notice::not_sent(remote));
         }
         self.telling.say_untold(out);
+        self.drained = true;
         out.push(Action::Drained);
     }
 
@@ -94,6 +98,7 @@ impl Dispatcher {
                 .filter(rested)
                 .for_each(|remote| remote.want_full(now, Deletions::Travel));
         }
+        self.tick_audits(now, out);
         if self.sweep.is_due(now) {
             self.remotes.iter_mut().for_each(|remote| remote.sweep(now));
         }
@@ -134,7 +139,12 @@ impl Dispatcher {
         else {
             return;
         };
-        if let Some(job) = remote.start(now, lane, root, deletions) {
+        let tree = self.trees.get(usize::from(remote.tree.0));
+        let most = tree.and_then(|tree| tree.brake.max_delete());
+        if let Some(mut job) = remote.start(now, lane, root, deletions) {
+            if matches!(job.work, Work::Full) && !remote.take_approval() {
+                job.max_delete = most;
+            }
             self.pool.pace(now, role, Pace::Busy, out);
             self.telling.begin(remote.tree, role, &job.work);
             out.push(Action::Send(role, job));

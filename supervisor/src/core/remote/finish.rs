@@ -1,17 +1,26 @@
 //! How a job ends, and what becomes of what it carried.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use common::message::Outcome;
+use common::message::{MAX_JOB_BYTES, Outcome};
+use common::path::RelPath;
 
 use super::{Remote, Turn, may_delete, only_deletes};
 use crate::core::backlog::{Taken, cost_of};
 use crate::core::retry::{Jitter, delay, doubled};
 use crate::core::{Blame, JobEnd, Lane};
-use common::message::MAX_JOB_BYTES;
 
 /// First pause after a full sync that brought over most of the tree but not all.
 const PARTIAL_FULL: Duration = Duration::from_secs(30);
+/// rsync's words when `--max-delete` stopped it; its exit status may be 0.
+const TOO_MANY_DELETIONS: &str = "Deletions stopped due to --max-delete";
+/// How often a path fails before it is in quarantine: from then on it is spoken of by name.
+pub(super) const QUARANTINE: u32 = 3;
+/// Most reasons that are remembered.
+const MAX_REASONS: usize = 10_000;
+/// Paths that failed once are spoken of at most this often.
+const PARTIAL_PAUSE: Duration = Duration::from_secs(10);
 /// Longest such pause: a full sync reads the whole tree.
 const PARTIAL_FULL_LONGEST: Duration = Duration::from_secs(3600);
 
@@ -25,8 +34,12 @@ impl Remote {
             self.status = end.status;
         }
         let turn = match lane {
-            Lane::Batch => self.finish_batch(now, end.outcome, jitter),
-            Lane::Full => self.finish_full(now, end.outcome, jitter),
+            Lane::Batch => self.finish_batch(now, end, jitter),
+            Lane::Full if self.is_auditing(lane) => {
+                self.end_audit();
+                Turn::None
+            }
+            Lane::Full => self.finish_full(now, end, jitter),
         };
         match end.outcome {
             Outcome::Done | Outcome::Partial | Outcome::RootEmpty => {
@@ -57,6 +70,7 @@ impl Remote {
                     self.put_back(now, taken, None);
                 }
             }
+            Lane::Full if self.is_auditing(lane) => self.audit_again(now),
             Lane::Full => {
                 if let Some(deletions) = self.full.running.take() {
                     self.replay(now);
@@ -66,19 +80,17 @@ impl Remote {
         }
     }
 
-    fn finish_batch(&mut self, now: Duration, outcome: Outcome, jitter: &mut Jitter) -> Turn {
+    fn finish_batch(&mut self, now: Duration, end: &JobEnd, jitter: &mut Jitter) -> Turn {
         let Some(taken) = self.in_flight.take() else { return Turn::None };
-        match outcome {
+        match end.outcome {
             Outcome::Done | Outcome::RootEmpty => {
                 self.batch_bytes = self.batch_bytes.saturating_mul(2).min(MAX_JOB_BYTES);
-                Turn::None
+                match self.settle(&taken) {
+                    0 => Turn::None,
+                    recovered => Turn::Recovered(recovered),
+                }
             }
-            Outcome::Partial => {
-                let attempts = taken.iter().map(|(_, entry)| entry.attempts).max().unwrap_or(0);
-                let pause = delay(outcome, attempts.saturating_add(1), jitter);
-                self.put_back(now, taken, Some(pause));
-                Turn::Partial
-            }
+            Outcome::Partial => self.finish_partly(now, taken, end, jitter),
             // A smaller one may get through.
             Outcome::TimedOut | Outcome::Broken | Outcome::Limit => {
                 self.halve(&taken);
@@ -89,6 +101,7 @@ impl Remote {
             | Outcome::Refused
             | Outcome::UnknownHost
             | Outcome::NoSpace
+            | Outcome::ReadOnly
             | Outcome::Misconfigured
             | Outcome::RootGone => {
                 self.put_back(now, taken, None);
@@ -97,14 +110,76 @@ impl Remote {
         }
     }
 
+    /// Some paths failed, each of which is tried again by its own clock; the rest is done. Where it
+    /// is not known which, all of them count as failed.
+    fn finish_partly(&mut self, now: Duration, taken: Vec<Taken>, end: &JobEnd, jitter: &mut Jitter) -> Turn {
+        let failed: Option<BTreeMap<&RelPath, &str>> = end
+            .failed
+            .as_ref()
+            .map(|failed| failed.iter().map(|it| (&it.path, it.reason.as_str())).collect());
+        let is_bad = |path: &RelPath| failed.as_ref().is_none_or(|failed| failed.contains_key(path));
+        let (bad, good): (Vec<Taken>, Vec<Taken>) = taken.into_iter().partition(|(path, _)| is_bad(path));
+        let recovered = self.settle(&good);
+        let (mut fresh, mut quarantined) = (0_usize, 0_usize);
+        for (path, entry) in bad {
+            let attempts = entry.attempts.saturating_add(1);
+            fresh = fresh.saturating_add(usize::from(attempts == 1));
+            quarantined = quarantined.saturating_add(usize::from(attempts == QUARANTINE));
+            let reason = failed.as_ref().and_then(|failed| failed.get(&path)).copied().unwrap_or_default();
+            if !reason.is_empty() && self.reasons.len() < MAX_REASONS {
+                self.reasons.insert(path.clone(), reason.to_owned());
+            }
+            let pause = delay(end.outcome, attempts, jitter);
+            self.put_back(now, vec![(path, entry)], Some(pause));
+        }
+        if quarantined > 0 {
+            Turn::Quarantined(quarantined)
+        } else if fresh > 0 && self.says_partial(now) {
+            Turn::Partial
+        } else if recovered > 0 {
+            Turn::Recovered(recovered)
+        } else {
+            Turn::None
+        }
+    }
+
+    /// These are done. How many of them had been in quarantine.
+    fn settle(&mut self, done: &[Taken]) -> usize {
+        let mut recovered = 0_usize;
+        for (path, entry) in done {
+            recovered = recovered.saturating_add(usize::from(entry.attempts >= QUARANTINE));
+            if !self.reasons.is_empty() {
+                self.reasons.remove(path);
+            }
+            if let Some(kept) = self.backlog.kept() {
+                kept.touch(path);
+            }
+        }
+        recovered
+    }
+
+    /// Whether failures of paths are spoken of now: under churn each batch may have some.
+    fn says_partial(&mut self, now: Duration) -> bool {
+        let says = self.said_partial.is_none_or(|said| now.saturating_sub(said) >= PARTIAL_PAUSE);
+        if says {
+            self.said_partial = Some(now);
+        }
+        says
+    }
+
     /// The next batch is half of the one that failed.
     fn halve(&mut self, failed: &[Taken]) {
         self.batch_bytes = (cost_of(failed).min(self.batch_bytes) / 2).max(1);
     }
 
-    fn finish_full(&mut self, now: Duration, outcome: Outcome, jitter: &mut Jitter) -> Turn {
+    fn finish_full(&mut self, now: Duration, end: &JobEnd, jitter: &mut Jitter) -> Turn {
         let Some(deletions) = self.full.running.take() else { return Turn::None };
         self.replay(now);
+        let outcome = end.outcome;
+        if outcome == Outcome::Partial && end.tail.contains(TOO_MANY_DELETIONS) {
+            self.full.held = true;
+            return Turn::Braked;
+        }
         match outcome {
             Outcome::Done => {
                 (self.full.partial, self.full.failures, self.full.trouble) = (0, 0, None);
@@ -122,6 +197,7 @@ impl Remote {
             | Outcome::Refused
             | Outcome::UnknownHost
             | Outcome::NoSpace
+            | Outcome::ReadOnly
             | Outcome::Misconfigured
             | Outcome::RootGone
             | Outcome::TimedOut
@@ -160,7 +236,11 @@ impl Remote {
 /// so large a job.
 fn is_of_the_remote(outcome: Outcome) -> bool {
     match outcome {
-        Outcome::Unreachable | Outcome::UnknownHost | Outcome::NoSpace | Outcome::RootGone => true,
+        Outcome::Unreachable
+        | Outcome::UnknownHost
+        | Outcome::NoSpace
+        | Outcome::ReadOnly
+        | Outcome::RootGone => true,
         Outcome::Done
         | Outcome::Partial
         | Outcome::RootEmpty

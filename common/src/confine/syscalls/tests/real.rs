@@ -22,7 +22,7 @@ fn proof() {
         enter(named(&deed));
         return prove(named(&deed), WITH).unwrap();
     }
-    for list in ["Watcher", "Syncer", "Plugin", "Command"] {
+    for list in ["Watcher", "Syncer", "Plugin", "Keeper", "Command"] {
         // Without the filter each proof fails: it is not the call itself that does.
         let error = prove(named(list), WITH).unwrap_err().to_string();
         assert!(error.contains("step 12 proof"), "{error}");
@@ -45,7 +45,7 @@ fn what_intruders_do() {
         return;
     }
     for deed in ["chroot", "unshare", "mount", "abort"] {
-        for list in ["Watcher", "Syncer", "Plugin", "Command"] {
+        for list in ["Watcher", "Syncer", "Plugin", "Keeper", "Command"] {
             let ended = child("real::what_intruders_do", &format!("{list} {deed}")).output().unwrap();
             match (list, deed) {
                 // A panic ends as what it is.
@@ -83,7 +83,12 @@ fn what_roles_do_not_do() {
         if list != Syscalls::Syncer {
             not_there("a program", Command::new("/bin/true").status());
         }
-        if list == Syscalls::Watcher {
+        if list == Syscalls::Keeper {
+            not_there("reading", fs::read(place.join("file")));
+        } else {
+            assert_eq!(fs::read(place.join("file")).unwrap(), b"as it was");
+        }
+        if [Syscalls::Watcher, Syscalls::Keeper].contains(&list) {
             not_there("TCP", TcpStream::connect((Ipv4Addr::LOCALHOST, 9)));
             not_there("a thread", std::thread::Builder::new().spawn(|| ()));
         } else {
@@ -91,7 +96,6 @@ fn what_roles_do_not_do() {
             assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
             assert_eq!(std::thread::spawn(|| 7).join().unwrap(), 7);
         }
-        assert_eq!(fs::read(place.join("file")).unwrap(), b"as it was");
         return;
     }
     for list in ROLES {

@@ -1,0 +1,217 @@
+//! What the supervisor and a syncer say to each other.
+
+use std::ffi::OsString;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::{FilterExpression, Remote};
+use crate::confine::Confinement;
+use crate::event::{Dirt, RootId};
+use crate::path::RelPath;
+
+/// To a syncer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SyncerOrder {
+    /// The first order.
+    Configure(Box<SyncSlice>),
+    /// A transfer.
+    Sync {
+        /// Cannot be guessed: [`SyncerReport::Done`] repeats it, which proves that this order
+        /// was read. So a syncer that reads nothing gets nothing more, and sending never blocks.
+        ticket: u64,
+        /// What to do.
+        job: Job,
+    },
+}
+
+/// `3.5.0` as `(3, 5, 0)`.
+pub type RsyncVersion = (u32, u32, u32);
+
+/// A syncer's part of the config: one root, one remote.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SyncSlice {
+    /// Absolute path of the root.
+    pub root: OsString,
+    /// Where to, and how.
+    pub remote: Remote,
+    /// Absolute path of rsync.
+    pub rsync_program: OsString,
+    /// Its version.
+    pub rsync_version: RsyncVersion,
+    /// ssh, where that is the transport.
+    pub ssh: Option<SshSlice>,
+    /// Whether anything is ever deleted on the remote (`<delete>`).
+    pub delete: bool,
+    /// Which names do not travel inside a directory.
+    pub filter: Vec<FilterExpression>,
+    /// rsync patterns for full syncs.
+    pub excludes: Vec<OsString>,
+    /// Whether an rsync is kept waiting for the next batch.
+    pub warm: bool,
+    /// Print each rsync command and what it says.
+    pub debug: bool,
+    /// What the process may keep.
+    pub confinement: Confinement,
+}
+
+/// How a syncer's rsync calls ssh. All paths are absolute.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SshSlice {
+    /// The program.
+    pub program: OsString,
+    /// Whom it logs in as: the configured user, else the one that started the supervisor.
+    pub user: String,
+    /// Private keys to try, in order.
+    pub identities: Vec<OsString>,
+    /// Files of known host keys.
+    pub known_hosts: Vec<OsString>,
+}
+
+/// One piece of work for a syncer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Job {
+    /// The root that the paths were seen in; any other directory in its place ends the job.
+    pub root: RootId,
+    /// Whether deletions travel, or are held because the root cannot be trusted.
+    pub deletions: Deletions,
+    /// Most names that a full sync may remove on the remote, as rsync counts them; no bound without
+    /// it.
+    pub max_delete: Option<u32>,
+    /// What to transfer.
+    pub work: Work,
+}
+
+/// Whether a job may delete on the remote. `<delete start="false">` rules this out altogether.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Deletions {
+    /// What is missing here is removed there.
+    Travel,
+    /// Nothing is removed.
+    Held,
+}
+
+/// What a job transfers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Work {
+    /// Dirty paths.
+    Batch(Vec<(RelPath, Dirt)>),
+    /// The whole tree.
+    Full,
+    /// Nothing: what differs is told, in [`SyncerReport::Differs`].
+    Verify {
+        /// Directories with all below them, or the root for the whole tree.
+        tops: Vec<RelPath>,
+        /// How.
+        by: Comparison,
+    },
+}
+
+/// How files are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Comparison {
+    /// By size and time.
+    Times,
+    /// By what they hold.
+    Checksums,
+}
+
+/// One difference between a remote and the source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Difference {
+    /// Where.
+    pub path: RelPath,
+    /// What.
+    pub kind: DifferenceKind,
+    /// Whether it is, here or there, a directory.
+    pub directory: bool,
+}
+
+/// How a remote differs at a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum DifferenceKind {
+    /// It is not there.
+    Missing,
+    /// It is there and not here.
+    Extra,
+    /// It holds something else, or is something else.
+    Content,
+    /// Only its mode, owner, time or the like differ.
+    Attributes,
+}
+
+/// A path that a batch did not bring over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedPath {
+    /// As the job named it.
+    pub path: RelPath,
+    /// What rsync said of it, escaped, at most [`crate::keep::MAX_REASON`] bytes; may be empty.
+    pub reason: String,
+}
+
+/// From a syncer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SyncerReport {
+    /// Confined; nothing untrusted has been read yet.
+    Ready,
+    /// A sign of life. Busy ones follow each other within [`BUSY_BEAT_SECS`](super::BUSY_BEAT_SECS).
+    Beat {
+        /// Nothing has moved since the last one: the remote does not answer, or is stuck.
+        stalled: bool,
+    },
+    /// As [`WatcherReport::Outdated`](super::WatcherReport::Outdated), for the root, rsync or a secret. The last order was not
+    /// carried out.
+    Outdated,
+    /// The job that was ordered with this ticket is over.
+    Done {
+        /// The ticket of the order.
+        ticket: u64,
+        /// How it ended.
+        outcome: Outcome,
+        /// rsync's exit status, or minus the signal that ended it; 0 when none was started.
+        status: i32,
+        /// The end of what rsync said, escaped, at most [`MAX_TAIL`](super::MAX_TAIL) bytes.
+        tail: String,
+        /// After [`Outcome::Partial`]: which paths of the batch failed, at most one frame of them.
+        /// The rest is as it is here. `None` where that could not be found out.
+        failed: Option<Vec<FailedPath>>,
+    },
+    /// Differences that a [`Work::Verify`] found, before its [`SyncerReport::Done`]; at most one
+    /// frame of them.
+    Differs {
+        /// The ticket of the order.
+        ticket: u64,
+        /// In the order in which rsync told of them.
+        found: Vec<Difference>,
+    },
+}
+
+/// How a transfer ended, as far as what to do next depends on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Outcome {
+    /// Everything listed is as it is here.
+    Done,
+    /// Most of it; some paths failed.
+    Partial,
+    /// The remote does not answer, or broke off.
+    Unreachable,
+    /// The remote answers and refuses: wrong module, wrong password, read-only.
+    Refused,
+    /// ssh does not know the remote's host key, or knows another.
+    UnknownHost,
+    /// The remote has no room left.
+    NoSpace,
+    /// The remote's filesystem cannot be written: all paths failed for the same reason.
+    ReadOnly,
+    /// rsync does not understand what we or the config tell it.
+    Misconfigured,
+    /// rsync used up what it may: CPU time, memory, processes (`<limits>`).
+    Limit,
+    /// The root is missing, or is not the one that the job names. Nothing was done.
+    RootGone,
+    /// A full sync that would have deleted found the root empty. Nothing was done.
+    RootEmpty,
+    /// It took longer than allowed and was killed.
+    TimedOut,
+    /// Anything else: a signal, no memory, an exit status without a meaning.
+    Broken,
+}

@@ -1,0 +1,329 @@
+//! What is kept on disk: taking it in at start, telling the keeper what changes, and turning what
+//! it finds into changes.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use common::event::{RootId, TreeId};
+use common::filter::EntryKind;
+use common::keep::{
+    Durable, Edit, Find, FindKind, HeldDelete, KeeperReport, Knowledge, LastRun, NameOp, Trouble,
+};
+use common::message::Deletions;
+use common::path::RelPath;
+use log::Level;
+
+use super::Dispatcher;
+use crate::core::backlog::millis;
+use crate::core::brake::Judgement;
+use crate::core::keeping::Keeping;
+use crate::core::remote::Remote;
+use crate::core::{Action, Input, RemoteId, Role, notice};
+
+/// Deaths of a keeper before it has told all, until its file is taken for damaged.
+const DEATHS: u32 = 3;
+
+/// What is known of the runs before this one.
+#[derive(Debug, Default)]
+pub(super) struct Past {
+    /// How the last run ended, once that is known.
+    pub(super) last: Option<LastRun>,
+    /// Remotes that were mirrored to before.
+    known: BTreeSet<u16>,
+    /// What was kept was lost.
+    damaged: bool,
+    /// Deaths in a row of a keeper that had not told all.
+    deaths: u32,
+    /// The file cannot be written; said once.
+    unwritable: bool,
+}
+
+/// What the disk knows of a tree.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    root: Option<RootId>,
+    /// `None` before the keeper has told.
+    knowledge: Option<Knowledge>,
+    /// Since when what nobody saw is being found.
+    pub(super) catching_up: Option<Duration>,
+    /// What was found since then: changed, gone.
+    found: (u64, u64),
+    /// The keeper knows all names that were reported.
+    pub(super) listed: bool,
+}
+
+impl Memory {
+    /// Something happened that nobody saw.
+    pub(super) fn catch_up(&mut self, now: Duration) {
+        self.catching_up.get_or_insert(now);
+    }
+
+}
+
+impl Dispatcher {
+    /// True when the names of a tree are on disk, so that comparing finds what differs.
+    pub(super) fn compares(&self, tree: TreeId) -> bool {
+        let whole = |tree: &super::Tree| tree.memory.knowledge == Some(Knowledge::Whole);
+        self.keeping.as_ref().is_some_and(Keeping::is_live)
+            && self.trees.get(usize::from(tree.0)).is_some_and(whole)
+    }
+
+    /// The watcher told names. While another directory stands in the root's place they are not
+    /// those that are kept.
+    pub(super) fn names(&mut self, now: Duration, tree: TreeId, ops: Vec<NameOp>) {
+        self.audits.note(tree, &ops);
+        let wanted = self.trees.get(usize::from(tree.0)).is_some_and(|tree| tree.guard.is_original());
+        if let Some(keeping) = &mut self.keeping {
+            let lost = keeping.names(now, tree, ops, wanted);
+            if lost {
+                self.names_lost();
+            }
+        }
+    }
+
+    pub(super) fn listed(&mut self, id: TreeId, path: RelPath, pass: u32) {
+        let Some(tree) = self.trees.get(usize::from(id.0)) else { return };
+        if let (true, Some(keeping)) = (tree.guard.is_original(), &mut self.keeping) {
+            keeping.listed(id, path, pass);
+        }
+    }
+
+    pub(super) fn keeper_says(&mut self, now: Duration, report: KeeperReport, out: &mut Vec<Action>) {
+        match report {
+            KeeperReport::Ready | KeeperReport::Beat => {}
+            KeeperReport::Kept(edits) => edits.into_iter().for_each(|edit| self.take_kept(now, edit)),
+            KeeperReport::Loaded { last, trees } => self.loaded(now, last, &trees, out),
+            KeeperReport::Found(tree, finds) => {
+                self.keeping.iter_mut().for_each(Keeping::heard);
+                self.found(now, tree, finds, out);
+            }
+            KeeperReport::Done(_) => self.keeping.iter_mut().for_each(|keeping| keeping.done(out)),
+            KeeperReport::Compared(tree, path, names) => {
+                self.keeping.iter_mut().for_each(|keeping| keeping.done(out));
+                self.compared(now, tree, &path, names, out);
+            }
+            KeeperReport::Committed(_, durable) => {
+                self.keeping.iter_mut().for_each(|keeping| keeping.committed(durable, out));
+                if durable == Durable::Yes && std::mem::take(&mut self.past.unwritable) {
+                    out.push(Action::Log(Level::Info, "state is written again".to_owned()));
+                }
+            }
+            KeeperReport::Trouble(trouble, text) => self.trouble(trouble, &text, out),
+        }
+    }
+
+    /// Something that was kept. A keeper that was started again tells it once more: then only what
+    /// the disk holds is news.
+    fn take_kept(&mut self, now: Duration, edit: Edit) {
+        let first = self.past.last.is_none();
+        match edit {
+            Edit::Pending(id, path, Some(pending)) => {
+                if let Some(remote) = self.remotes.get_mut(usize::from(id)) {
+                    remote.restore(now, path, first.then_some(&pending));
+                }
+            }
+            Edit::Parked(id, path, Some(pending)) => {
+                if let Some(remote) = self.remotes.get_mut(usize::from(id)) {
+                    remote.restore_parked(now, path, first.then_some(&pending));
+                }
+            }
+            Edit::Full(id, Some(deletions)) => {
+                if let Some(remote) = self.remotes.get_mut(usize::from(id)) {
+                    remote.restore_full(now, deletions, first);
+                }
+            }
+            Edit::Known(id) => drop(self.past.known.insert(id)),
+            Edit::Held(tree, path, Some(gone)) => {
+                if let Some(tree) = self.trees.get_mut(usize::from(tree.0)) {
+                    if first { tree.brake.restore(path, gone) } else { tree.brake.is_saved_at(path) }
+                }
+            }
+            Edit::Root(tree, root) => {
+                if let Some(tree) = self.trees.get_mut(usize::from(tree.0)) {
+                    tree.memory.root = Some(root);
+                }
+            }
+            Edit::Pending(..) | Edit::Parked(..) | Edit::Full(..) | Edit::Held(..) | Edit::Complete(..) => {}
+        }
+    }
+
+    fn loaded(&mut self, now: Duration, last: LastRun, trees: &[Knowledge], out: &mut Vec<Action>) {
+        let first = self.past.last.is_none();
+        for (tree, &knowledge) in self.trees.iter_mut().zip(trees) {
+            tree.memory.knowledge = Some(knowledge);
+        }
+        self.past.deaths = 0;
+        if first {
+            self.past.last = Some(last);
+            if last == LastRun::Unclean {
+                out.push(notice::unclean());
+            }
+        } else {
+            self.remotes.iter_mut().for_each(Remote::tell_again);
+            self.trees.iter_mut().for_each(|tree| tree.brake.tell_again());
+        }
+        if let Some(keeping) = &mut self.keeping {
+            keeping.begin(now, first, out);
+        }
+        let ids: Vec<TreeId> = (0_u16..).take(self.trees.len()).map(TreeId).collect();
+        for id in ids {
+            self.first_sight(now, id, out);
+        }
+    }
+
+    /// A tree is watched, and what was kept of it is known: what to make of the time between.
+    pub(super) fn first_sight(&mut self, now: Duration, id: TreeId, out: &mut Vec<Action>) {
+        if !self.keeping.as_ref().is_some_and(Keeping::is_live) {
+            return;
+        }
+        let damaged = self.past.damaged;
+        let Some(tree) = self.trees.get_mut(usize::from(id.0)) else { return };
+        let (Some((root, _)), true) = (tree.guard.permits(), tree.guard.is_original()) else { return };
+        let before = tree.memory.root.replace(root);
+        let knowledge = tree.memory.knowledge.unwrap_or(Knowledge::None);
+        let cause = match knowledge {
+            Knowledge::None if damaged => Some("what was kept of it is lost"),
+            Knowledge::None => None,
+            Knowledge::Partial | Knowledge::Whole if before != Some(root) => {
+                Some("another directory than before stands at its root")
+            }
+            Knowledge::Partial => Some("its first listing was not finished"),
+            Knowledge::Whole => {
+                tree.memory.catch_up(now);
+                None
+            }
+        };
+        if let Some(cause) = cause {
+            // Its names are learned anew.
+            tree.memory.knowledge = Some(Knowledge::Partial);
+            out.push(notice::reconcile(&tree.label, cause, self.mirror));
+            self.resync(now, id);
+        }
+        self.greet_remotes(now, id, knowledge, out);
+        if let (true, Some(keeping)) = (before != Some(root), &mut self.keeping) {
+            keeping.edit([Edit::Root(id, root)]);
+        }
+    }
+
+    /// A remote that is new to a tree that is not gets all of it.
+    fn greet_remotes(&mut self, now: Duration, id: TreeId, knowledge: Knowledge, out: &mut Vec<Action>) {
+        let Some(ids) = self.trees.get(usize::from(id.0)).map(|tree| tree.remotes.clone()) else { return };
+        let fresh: Vec<RemoteId> = ids.into_iter().filter(|id| self.past.known.insert(id.0)).collect();
+        for RemoteId(id) in fresh {
+            if let (Some(remote), true) =
+                (self.remotes.get_mut(usize::from(id)), knowledge != Knowledge::None && !self.past.damaged)
+            {
+                remote.want_full(now, Deletions::Held);
+                out.push(notice::seeded(&remote.label));
+            }
+            if let Some(keeping) = &mut self.keeping {
+                keeping.edit([Edit::Known(id)]);
+            }
+        }
+    }
+
+    fn found(&mut self, now: Duration, id: TreeId, finds: Vec<Find>, out: &mut Vec<Action>) {
+        let since = self.epoch.saturating_add(millis(now));
+        let mut changes = Vec::new();
+        let Some(tree) = self.trees.get_mut(usize::from(id.0)) else { return };
+        for find in finds {
+            if let Some(change) = find.change() {
+                tree.memory.found.0 = tree.memory.found.0.saturating_add(1);
+                changes.push(change);
+            } else if let Find { path, kind: FindKind::Gone { directory, names } } = find {
+                tree.memory.found.1 = tree.memory.found.1.saturating_add(names);
+                let kind = if directory { EntryKind::Directory } else { EntryKind::File };
+                // Excluded since, and not gone: what it left on the remotes stays there.
+                if self.delete && !self.filter.excludes_within(&path, kind) {
+                    tree.brake.found(path, HeldDelete { directory, names, since });
+                }
+            }
+        }
+        self.insert(now, id, &changes, out);
+    }
+
+    fn compared(&mut self, now: Duration, id: TreeId, path: &RelPath, names: u64, out: &mut Vec<Action>) {
+        let at = self.epoch.saturating_add(millis(now));
+        let Some(tree) = self.trees.get_mut(usize::from(id.0)) else { return };
+        if path.is_root() {
+            tree.memory.knowledge = Some(Knowledge::Whole);
+            tree.memory.listed = true;
+            let (changed, gone) = std::mem::take(&mut tree.memory.found);
+            if tree.memory.catching_up.take().is_some() || changed > 0 || gone > 0 {
+                out.push(notice::caught_up(&tree.label, changed, gone));
+            }
+            if let Some(keeping) = &mut self.keeping {
+                keeping.edit([Edit::Complete(id, at)]);
+            }
+        }
+        match tree.brake.judge(names, at) {
+            Judgement::Go(changes) => self.insert(now, id, &changes, out),
+            Judgement::Held(held) if names == 0 => out.push(notice::emptied(&tree.label, held)),
+            Judgement::Held(held) => out.push(notice::held(&tree.label, held)),
+        }
+    }
+
+    fn trouble(&mut self, trouble: Trouble, text: &str, out: &mut Vec<Action>) {
+        match trouble {
+            Trouble::Damaged => {
+                self.past.damaged = true;
+                self.past.deaths = 0;
+                out.push(notice::state_damaged(text));
+                out.push(Action::EraseKept);
+            }
+            Trouble::Unwritable => {
+                if !std::mem::replace(&mut self.past.unwritable, true) {
+                    out.push(notice::state_unwritable(text));
+                }
+            }
+        }
+    }
+
+    /// What was not committed is lost; the next one gets all of it again.
+    pub(super) fn keeper_died(&mut self, out: &mut Vec<Action>) {
+        let Some(keeping) = &mut self.keeping else { return };
+        if !keeping.is_live() {
+            self.past.deaths = self.past.deaths.saturating_add(1);
+        }
+        keeping.end();
+        self.names_lost();
+        self.remotes.iter_mut().for_each(Remote::forget_saved);
+        self.trees.iter_mut().for_each(|tree| tree.brake.forget_saved());
+        if self.past.deaths >= DEATHS {
+            self.trouble(Trouble::Damaged, "the keeper died over it again and again", out);
+        }
+    }
+
+    /// Whether the watcher still owes names after this.
+    pub(super) fn is_unnamed_after(&self, input: &Input) -> bool {
+        match input {
+            Input::Changes(..) => true,
+            Input::Names(..)
+            | Input::NamesLost
+            | Input::Listed(..)
+            | Input::Flushed(_)
+            | Input::Rescan(..)
+            | Input::Watching(..)
+            | Input::RootLost(..)
+            | Input::Alive(Role::Watcher, _) => false,
+            Input::Tick
+            | Input::Keeper(_)
+            | Input::Ready(_)
+            | Input::Alive(..)
+            | Input::Stalled(_)
+            | Input::Exited(..)
+            | Input::Outdated(_)
+            | Input::Done(..)
+            | Input::Differs(..)
+            | Input::Told(..)
+            | Input::Asked(..)
+            | Input::AskerGone(_)
+            | Input::Drain => self.unnamed,
+        }
+    }
+
+    /// Names were reported that the keeper will not hear of before they are listed again.
+    pub(super) fn names_lost(&mut self) {
+        self.trees.iter_mut().for_each(|tree| tree.memory.listed = false);
+    }
+}

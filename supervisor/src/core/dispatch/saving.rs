@@ -1,0 +1,141 @@
+//! Telling the keeper what changes, commit by commit, up to the last one before a stop; and what
+//! the brake makes of changes.
+
+use std::time::Duration;
+
+use common::event::{Change, Dirt, TreeId};
+use common::keep::{Edit, HeldDelete};
+use log::Level;
+
+use super::Dispatcher;
+use crate::core::backlog::millis;
+use crate::core::keeping::{Keeping, Names};
+use crate::core::{Action, notice};
+
+/// How long a stop waits for the disk.
+const SAVE_MOST: Duration = Duration::from_secs(5);
+/// How long what nobody saw may wait for a keeper that does not come back.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+impl Dispatcher {
+    /// Tells the keeper what has changed, when it is time; and stops waiting for one that does not
+    /// come.
+    pub(super) fn keep(&mut self, now: Duration, out: &mut Vec<Action>) {
+        let edits = self.has_edits();
+        let Some(keeping) = &mut self.keeping else { return };
+        if keeping.is_due(now, edits) {
+            let mut all = Vec::new();
+            for (id, remote) in (0_u16..).zip(&mut self.remotes) {
+                remote.tell(id, &mut all);
+            }
+            for (id, tree) in (0_u16..).map(TreeId).zip(&mut self.trees) {
+                tree.brake.tell(|path, gone| all.push(Edit::Held(id, path, gone)));
+            }
+            keeping.edit(all);
+            let all = self.trees.iter().all(|tree| tree.memory.listed || !tree.guard.is_original());
+            let all = all && !self.unnamed;
+            keeping.commit(now, if all { Names::Whole } else { Names::Partial }, out);
+        }
+        keeping.pump(now, out);
+        if !keeping.is_live() {
+            self.give_up_comparing(now, out);
+        }
+    }
+
+    /// Before a stop: whether all that was not sent is on disk, as far as that is possible.
+    pub(super) fn is_saved(&mut self, now: Duration, out: &mut Vec<Action>) -> bool {
+        let Some(keeping) = &mut self.keeping else { return true };
+        let since = self.saving.unwrap_or(now);
+        if self.saving.is_none() {
+            keeping.finish();
+            self.saving = Some(now);
+            self.keep(now, out);
+        }
+        let ended = self.keeping.as_ref().is_none_or(Keeping::has_ended);
+        if !ended && now.saturating_sub(since) < SAVE_MOST {
+            return false;
+        }
+        if !ended {
+            out.push(Action::Log(Level::Warn, "state: not all of it could be written in time".to_owned()));
+        }
+        true
+    }
+
+    /// When a stop waits no longer for the disk.
+    pub(super) fn saving_until(&self) -> Option<Duration> {
+        self.saving.map(|since| since.saturating_add(SAVE_MOST))
+    }
+
+    /// A full sync takes the place of a comparison that nobody makes.
+    fn give_up_comparing(&mut self, now: Duration, out: &mut Vec<Action>) {
+        let late = |tree: &super::Tree| {
+            tree.memory.catching_up.is_some_and(|since| now.saturating_sub(since) >= PATIENCE)
+        };
+        let ids: Vec<TreeId> = (0_u16..)
+            .map(TreeId)
+            .zip(&self.trees)
+            .filter(|(_, tree)| late(tree))
+            .map(|(id, _)| id)
+            .collect();
+        for id in ids {
+            if let Some(tree) = self.trees.get_mut(usize::from(id.0)) {
+                tree.memory.catching_up = None;
+                out.push(notice::reconcile(&tree.label, "what is kept of it cannot be read", self.mirror));
+            }
+            self.resync(now, id);
+        }
+    }
+
+    /// When waiting for the keeper is over.
+    pub(super) fn comparing_until(&self) -> Option<Duration> {
+        if self.keeping.as_ref().is_none_or(Keeping::is_live) {
+            return None;
+        }
+        self.trees.iter().filter_map(|tree| tree.memory.catching_up).min().map(|at| at.saturating_add(PATIENCE))
+    }
+
+    /// True while what nobody saw is being found, or it is not yet known whether there is anything.
+    pub(super) fn is_finding(&self, now: Duration, id: TreeId) -> bool {
+        let catching_up =
+            self.trees.get(usize::from(id.0)).is_some_and(|tree| tree.memory.catching_up.is_some());
+        catching_up || (self.keeping.is_some() && self.past.last.is_none() && now < PATIENCE)
+    }
+
+    /// True when something beside names is to be told to the keeper.
+    pub(super) fn has_edits(&self) -> bool {
+        self.keeping.is_some()
+            && (self.remotes.iter().any(|remote| !remote.is_told())
+                || self.trees.iter().any(|tree| !tree.brake.is_told()))
+    }
+
+    /// True when changes of the tree have to pass the brake.
+    pub(super) fn brakes(&self, id: TreeId) -> bool {
+        self.trees.get(usize::from(id.0)).is_some_and(|tree| tree.brake.looks())
+    }
+
+    /// What of these changes travels.
+    pub(super) fn brake(
+        &mut self,
+        now: Duration,
+        id: TreeId,
+        changes: &[Change],
+        out: &mut Vec<Action>,
+    ) -> Vec<Change> {
+        let at = self.epoch.saturating_add(millis(now));
+        let Some(tree) = self.trees.get_mut(usize::from(id.0)) else { return changes.to_vec() };
+        let braked = tree.brake.is_braking(now);
+        let passed: Vec<Change> =
+            changes.iter().filter(|change| tree.brake.passes(now, change, at)).cloned().collect();
+        if !braked && tree.brake.is_braking(now) {
+            // Those of the same wave that have not travelled yet stay too.
+            for remote in self.remotes.iter_mut().filter(|remote| remote.tree == id) {
+                for (path, dirt) in remote.take_removals() {
+                    let directory = dirt == Dirt::RemovedDir;
+                    tree.brake.hold(path, HeldDelete { directory, names: 1, since: at });
+                }
+            }
+            out.push(notice::held(&tree.label, tree.brake.names()));
+        }
+        passed
+    }
+}

@@ -1,0 +1,100 @@
+//! Which keys of a set differ from what the disk holds: those touched since it was last told, and
+//! those that it holds. Pure book-keeping; what is at a key is its owner's business.
+
+use std::collections::BTreeSet;
+
+use common::path::RelPath;
+
+/// The keys of one set.
+#[derive(Debug, Default)]
+pub struct Kept {
+    touched: BTreeSet<RelPath>,
+    saved: BTreeSet<RelPath>,
+}
+
+impl Kept {
+    /// What is at `path` may be another than was told.
+    pub fn touch(&mut self, path: &RelPath) {
+        if !self.touched.contains(path) {
+            self.touched.insert(path.clone());
+        }
+    }
+
+    /// The disk holds something at `path`.
+    pub fn is_saved_at(&mut self, path: RelPath) {
+        self.saved.insert(path);
+    }
+
+    /// Nothing is known of what the disk holds but what [`Kept::is_saved_at`] says from now on.
+    pub fn forget(&mut self) {
+        self.saved.clear();
+    }
+
+    /// True when there is nothing to tell.
+    pub fn is_told(&self) -> bool {
+        self.touched.is_empty()
+    }
+
+    /// Everything that has to be told, with what is at it now as `look` says; afterwards the disk
+    /// is taken to hold that. A key that came and went in between is not spoken of.
+    pub fn tell<T>(&mut self, look: impl Fn(&RelPath) -> Option<T>, mut tell: impl FnMut(RelPath, Option<T>)) {
+        for path in std::mem::take(&mut self.touched) {
+            match look(&path) {
+                Some(now) => {
+                    self.saved.insert(path.clone());
+                    tell(path, Some(now));
+                }
+                None if self.saved.remove(&path) => tell(path, None),
+                None => {}
+            }
+        }
+    }
+
+    /// The disk is to be told everything again: all that it holds, and all of `now`.
+    pub fn touch_all<'a>(&mut self, now: impl Iterator<Item = &'a RelPath>) {
+        self.touched.extend(self.saved.iter().cloned());
+        self.touched.extend(now.cloned());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Whatever happens in between, the disk holds what there is once it was told.
+        #[test]
+        fn the_disk_follows(steps in proptest::collection::vec((0..4_u8, 0..6_u8, 0..3_u8), 0..60)) {
+            let path = |n: u8| RelPath::new(format!("f{n}")).unwrap();
+            let (mut kept, mut there, mut disk) = (Kept::default(), BTreeMap::new(), BTreeMap::new());
+            let mut tell = |kept: &mut Kept, there: &BTreeMap<RelPath, u8>| {
+                kept.tell(|path| there.get(path).copied(), |path, value| match value {
+                    Some(value) => drop(disk.insert(path, value)),
+                    None => assert!(disk.remove(&path).is_some(), "a key that the disk does not hold"),
+                });
+                assert_eq!(&disk, there);
+                assert!(kept.is_told());
+            };
+            for (what, n, value) in steps {
+                match what {
+                    0 => drop(there.insert(path(n), value)),
+                    1 => drop(there.remove(&path(n))),
+                    2 => {
+                        tell(&mut kept, &there);
+                        continue;
+                    }
+                    _ => {
+                        kept.touch_all(there.keys());
+                        continue;
+                    }
+                }
+                kept.touch(&path(n));
+            }
+            tell(&mut kept, &there);
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! What of a remote is kept on disk: the paths that it lacks, removals that wait for the root, and
+//! the full sync that it is to get.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use common::event::Dirt;
+use common::keep::{Edit, MAX_REASON, Pending};
+use common::message::Deletions;
+use common::path::RelPath;
+
+use super::Remote;
+use crate::core::backlog::Entry;
+
+impl Remote {
+    /// What it lacks is kept from now on. `epoch` is the supervisor's start, in milliseconds since
+    /// 1970.
+    pub fn keep(&mut self, epoch: u64) {
+        self.backlog.keep(epoch);
+        self.parked.keep(epoch);
+    }
+
+    /// A path that it lacked when the last run ended; without `pending` only that the disk holds it.
+    pub fn restore(&mut self, now: Duration, path: RelPath, pending: Option<&Pending>) {
+        match pending {
+            Some(pending) => {
+                if !pending.reason.is_empty() {
+                    self.reasons.insert(path.clone(), pending.reason.clone());
+                }
+                self.backlog.restore(now, path, pending);
+            }
+            None => self.backlog.kept().into_iter().for_each(|kept| kept.is_saved_at(path.clone())),
+        }
+    }
+
+    /// The same, for a removal that waited for the root.
+    pub fn restore_parked(&mut self, now: Duration, path: RelPath, pending: Option<&Pending>) {
+        match pending {
+            // The root is looked at anew; until it is there no job runs at all.
+            Some(pending) if !self.held => {
+                self.parked.kept().into_iter().for_each(|kept| {
+                    kept.is_saved_at(path.clone());
+                    kept.touch(&path);
+                });
+                self.backlog.restore(now, path.clone(), pending);
+                self.backlog.kept().into_iter().for_each(|kept| kept.touch(&path));
+            }
+            Some(pending) => self.parked.restore(now, path, pending),
+            None => self.parked.kept().into_iter().for_each(|kept| kept.is_saved_at(path.clone())),
+        }
+    }
+
+    /// The same, for a full sync.
+    pub fn restore_full(&mut self, now: Duration, deletions: Deletions, first: bool) {
+        self.saved_full = Some(deletions);
+        if first {
+            self.want_full(now, deletions);
+        }
+    }
+
+    /// True when the disk knows all.
+    pub fn is_told(&self) -> bool {
+        self.backlog.is_told() && self.parked.is_told() && self.full_owed() == self.saved_full
+    }
+
+    /// Nothing is known of what the disk holds.
+    pub fn forget_saved(&mut self) {
+        for kept in [self.backlog.kept(), self.parked.kept()].into_iter().flatten() {
+            kept.forget();
+        }
+        self.saved_full = None;
+    }
+
+    /// The disk is to be told all again.
+    pub fn tell_again(&mut self) {
+        self.backlog.tell_again();
+        self.parked.tell_again();
+        let in_flight: Vec<RelPath> = self.in_flight().cloned().collect();
+        if let Some(kept) = self.backlog.kept() {
+            for path in &in_flight {
+                kept.touch(path);
+            }
+        }
+    }
+
+    /// What has changed since the disk was last told.
+    pub fn tell(&mut self, id: u16, edits: &mut Vec<Edit>) {
+        let in_flight: HashMap<&RelPath, &Entry> =
+            self.in_flight.iter().flatten().map(|(path, entry)| (path, entry)).collect();
+        let reasons = &self.reasons;
+        let pending = |path: &RelPath, waiting: Option<&Entry>, flying: Option<&Entry>| {
+            let (dirt, entry) = match (flying, waiting) {
+                (Some(flying), Some(waiting)) => (flying.dirt.then(waiting.dirt), flying),
+                (Some(entry), None) | (None, Some(entry)) => (entry.dirt, entry),
+                (None, None) => return None,
+            };
+            let mut reason = reasons.get(path).cloned().unwrap_or_default();
+            reason.truncate(reason.floor_char_boundary(MAX_REASON));
+            Some(Pending { dirt, since: entry.at, attempts: entry.attempts, reason })
+        };
+        self.backlog.tell(
+            |path, waiting| pending(path, waiting, in_flight.get(path).copied()),
+            |path, now| edits.push(Edit::Pending(id, path, now)),
+        );
+        self.parked.tell(
+            |path, waiting| pending(path, waiting, None),
+            |path, now| edits.push(Edit::Parked(id, path, now)),
+        );
+        let owed = self.full_owed();
+        if owed != self.saved_full {
+            self.saved_full = owed;
+            edits.push(Edit::Full(id, owed));
+        }
+    }
+
+    /// Takes out the removals that wait.
+    pub fn take_removals(&mut self) -> Vec<(RelPath, Dirt)> {
+        let all = self.backlog.drain();
+        let (removals, rest): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|(_, entry)| super::only_deletes(entry.dirt));
+        self.backlog.put_back(rest, None);
+        removals.into_iter().map(|(path, entry)| (path, entry.dirt)).collect()
+    }
+
+    /// The full sync that it has to get, or is getting.
+    fn full_owed(&self) -> Option<Deletions> {
+        match (self.full.wanted, self.full.running) {
+            (Some(Deletions::Travel), _) | (_, Some(Deletions::Travel)) => Some(Deletions::Travel),
+            (Some(Deletions::Held), _) | (_, Some(Deletions::Held)) => Some(Deletions::Held),
+            (None, None) => None,
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Operators' commands: from the control socket to the core, and back.
+
+use std::ffi::OsStr;
+use std::time::Duration;
+
+use common::log::Shown;
+
+use super::EventLoop;
+use crate::control::protocol::{DeletesWhat as Word, Request};
+use crate::control::server::{Client, Control};
+use crate::core::{Ask, ClientId, DeletesWhat, Input};
+
+impl EventLoop {
+    /// Listens there.
+    pub fn listen(&mut self, control: Option<Control>) {
+        self.control = control;
+    }
+
+    /// Takes what was asked since.
+    pub(super) fn serve(&mut self) {
+        let now = self.now();
+        let Some(control) = &mut self.control else { return };
+        let (asked, gone) = (control.serve(now), control.gone());
+        for (client, request) in asked {
+            self.clients = self.clients.wrapping_add(1);
+            let id = ClientId(self.clients);
+            self.asking.insert(id, client);
+            self.tell(Input::Asked(id, ask(request)));
+        }
+        for client in gone {
+            let Some(id) = self.asking.iter().find(|(_, other)| **other == client).map(|(id, _)| *id) else {
+                continue;
+            };
+            self.asking.remove(&id);
+            self.tell(Input::AskerGone(id));
+        }
+    }
+
+    pub(super) fn say_to(&mut self, id: ClientId, text: &str) {
+        if let Some((control, client)) = self.client(id) {
+            control.say(client, text);
+        }
+    }
+
+    pub(super) fn end_client(&mut self, id: ClientId, exit: u8) {
+        if let Some((control, client)) = self.client(id) {
+            control.end(client, exit);
+        }
+        self.asking.remove(&id);
+    }
+
+    fn client(&mut self, id: ClientId) -> Option<(&mut Control, Client)> {
+        let client = *self.asking.get(&id)?;
+        Some((self.control.as_mut()?, client))
+    }
+}
+
+/// In the core's words, where trees go by the names that logs give them.
+fn ask(request: Request) -> Ask {
+    match request {
+        Request::Wait { remote, timeout } => Ask::Wait { remote, timeout: timeout.map(Duration::from_secs) },
+        Request::Verify { remote, repair, by } => Ask::Verify { remote, repair, by },
+        Request::Deletes { tree, what } => {
+            let what = match what {
+                Word::List => DeletesWhat::List,
+                Word::Approve => DeletesWhat::Approve,
+                Word::Drop => DeletesWhat::Drop,
+            };
+            Ask::Deletes { tree: tree.map(|tree| Shown(OsStr::new(&tree)).to_string()), what }
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! Random operations on a tree against the real program, with random faults in between: no run
+//! ends unequal. `SEED` repeats a run, `MODEL_RUNS` and `MODEL_OPS` say how many and how long.
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::Path;
+use std::time::Duration;
+use std::{fs, thread};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::ground::{RECOVERED, exact, sized};
+use crate::support::churn::Churn;
+use crate::support::random::{Random, seed};
+use crate::support::{LOCALHOST, Mirror, Setup, pause, processes, write};
+
+/// What goes wrong in a run.
+#[derive(Debug, Clone, Copy)]
+enum Fault {
+    /// One role is killed.
+    Role,
+    /// One role gets no time any more, and is found out.
+    Stopped,
+    /// The supervisor alone is killed.
+    Supervisor,
+    /// Everything is killed.
+    All,
+    /// It is stopped in order.
+    Term,
+    /// The remotes' daemon is away for a while.
+    Daemon,
+    /// What serves a connection is killed.
+    Connection,
+    /// Many more events than anybody could be interested in.
+    Burst,
+}
+
+const FAULTS: [Fault; 8] = [
+    Fault::Role,
+    Fault::Stopped,
+    Fault::Supervisor,
+    Fault::All,
+    Fault::Term,
+    Fault::Daemon,
+    Fault::Connection,
+    Fault::Burst,
+];
+
+impl Fault {
+    /// Happens while `churn` goes on for another few changes.
+    fn strike(self, mirror: &mut Mirror, churn: &mut Churn, random: &mut Random) {
+        let meanwhile = random.below(40);
+        match self {
+            Fault::Role | Fault::Stopped => {
+                let signal = if matches!(self, Fault::Role) { Signal::SIGKILL } else { Signal::SIGSTOP };
+                if let Some(&pid) = random.of(&mirror.supervisor().children("")) {
+                    let _ = kill(Pid::from_raw(pid), signal);
+                }
+                churn.run(meanwhile, |_| {});
+            }
+            Fault::Supervisor => again(mirror, churn, meanwhile, Mirror::kill),
+            Fault::All => again(mirror, churn, meanwhile, |mirror| mirror.kill_all(random)),
+            Fault::Term => again(mirror, churn, meanwhile, Mirror::stop),
+            Fault::Daemon => {
+                mirror.daemon.end(Signal::SIGTERM);
+                churn.run(meanwhile, |_| {});
+                pause(Duration::from_millis(random.below(700)));
+                mirror.daemon.again();
+            }
+            Fault::Connection => {
+                let port = format!("--config={}", mirror.dir.join("rsyncd.conf").display());
+                let all = processes::all();
+                let serves = |it: &&processes::Process| it.command.contains(&port);
+                let daemon = all.iter().filter(serves).map(|it| it.pid).min();
+                for process in all.iter().filter(serves).filter(|it| Some(it.pid) != daemon) {
+                    let _ = kill(Pid::from_raw(process.pid), Signal::SIGTERM);
+                }
+                churn.run(meanwhile, |_| {});
+            }
+            Fault::Burst => thread::scope(|scope| {
+                let sources = mirror.source("");
+                scope.spawn(move || burst(&sources, 12_000));
+                churn.run(meanwhile, |_| {});
+            }),
+        }
+    }
+}
+
+/// Ends a run this way, and starts the next one without `-r`.
+fn again(mirror: &mut Mirror, churn: &mut Churn, changes: u64, end: impl FnOnce(&mut Mirror)) {
+    end(mirror);
+    churn.run(changes, |_| {});
+    mirror.run();
+}
+
+/// So many renames.
+fn burst(root: &Path, count: u64) {
+    let (one, other) = (root.join("of a burst"), root.join("of the burst"));
+    write(&one, "burst");
+    for _ in 0..count {
+        // Whoever churns may have taken it.
+        if fs::rename(&one, &other).and_then(|()| fs::rename(&other, &one)).is_err() {
+            return;
+        }
+    }
+}
+
+fn run(setup: Setup, seed: u64, changes: u64) {
+    let (mut mirror, mut random) = (Mirror::new(setup), Random(seed));
+    let mut churn = Churn::new(&mirror.source(""), seed);
+    churn.run(changes / 5, |_| {});
+    mirror.copy();
+    mirror.learn();
+    let count = 3 + random.below(3);
+    for _ in 0..count {
+        let part = changes / (count + 1);
+        churn.run(part, |random| {
+            if random.once_in(10) {
+                pause(Duration::from_millis(random.below(30)));
+            }
+        });
+        let fault = *random.of(&FAULTS).unwrap();
+        eprintln!("  {fault:?}");
+        fault.strike(&mut mirror, &mut churn, &mut random);
+    }
+    churn.run(changes / (count + 1), |_| {});
+    mirror.wait_equal(RECOVERED);
+    mirror.settle();
+    mirror.wait_equal(RECOVERED);
+}
+
+#[test]
+fn no_run_ends_unequal() {
+    let first = seed();
+    for n in 0..sized("MODEL_RUNS", 3, 200) {
+        let seed = first.wrapping_add(n);
+        eprintln!("model run {n}: SEED={seed}");
+        let setup = if n % 2 == 0 { exact() } else { exact().remotes(&[LOCALHOST, LOCALHOST]) };
+        let ops = sized("MODEL_OPS", 300, 400);
+        if let Err(failure) = catch_unwind(AssertUnwindSafe(|| run(setup, seed, ops))) {
+            eprintln!("this run failed; again with: SEED={seed} MODEL_RUNS=1 MODEL_OPS={ops}");
+            resume_unwind(failure);
+        }
+    }
+}

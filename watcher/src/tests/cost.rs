@@ -1,0 +1,103 @@
+//! What telling names costs. Run by hand, in release, on a tmpfs:
+//! `TMPDIR=/dev/shm cargo test --release -p watcher cost -- --ignored --nocapture`.
+
+use std::fs;
+use std::time::Instant;
+
+use common::config::Switches;
+use common::keep::NameOp;
+use common::message::{WatcherOrder, WatcherReport};
+
+use super::Bench;
+
+fn memory(key: &str) -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with(key)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// Turns until `done`; gives room for each frame of listings at once, and counts them.
+fn until(bench: &mut Bench, done: impl Fn(&WatcherReport) -> bool) -> (u32, usize) {
+    let (mut frames, mut names) = (0, 0);
+    loop {
+        bench.turn();
+        for report in std::mem::take(&mut bench.seen) {
+            if let WatcherReport::Names(_, ops) = &report {
+                let listed = ops.iter().map(|op| match op {
+                    NameOp::Listing { entries, .. } => entries.len(),
+                    NameOp::Entry(..) | NameOp::Gone(_) => 0,
+                });
+                let listed: usize = listed.sum();
+                names += listed;
+                if listed > 0 {
+                    frames += 1;
+                    bench.order(WatcherOrder::Room(1));
+                }
+            }
+            if done(&report) {
+                return (frames, names);
+            }
+        }
+    }
+}
+
+fn list(prepare: impl FnOnce(&Bench)) {
+    let mut bench = Bench::built(&["root"], Switches::default(), &[], |slice| {
+        (slice.index, slice.follow_links) = (true, false);
+    });
+    bench.mkdir("");
+    prepare(&bench);
+    bench.order(WatcherOrder::Flush(0));
+    until(&mut bench, |report| *report == WatcherReport::Flushed(0));
+    fs::write("/proc/self/clear_refs", "5").unwrap();
+    let (before, start) = (memory("VmRSS"), Instant::now());
+    bench.order(WatcherOrder::Room(8));
+    let (frames, names) = until(&mut bench, |report| matches!(report, WatcherReport::Listed { .. }));
+    let (time, peak) = (start.elapsed(), memory("VmHWM"));
+    eprintln!("listed names={names} frames={frames} time={time:?} before={before}K peak={peak}K");
+}
+
+#[test]
+#[ignore = "measures"]
+fn cost_of_a_pass() {
+    list(|bench| {
+        for dir in 0..100_000 {
+            bench.mkdir(format!("{}/{dir}", dir / 100));
+            for file in 0..10 {
+                bench.write(format!("{}/{dir}/file{file}", dir / 100));
+            }
+        }
+    });
+}
+
+#[test]
+#[ignore = "measures"]
+fn cost_of_a_huge_directory() {
+    list(|bench| {
+        for file in 0..1_000_000 {
+            bench.write(format!("file{file}"));
+        }
+    });
+}
+
+#[test]
+#[ignore = "measures"]
+fn cost_of_live_changes() {
+    for (index, spread) in [(false, 1), (true, 1), (false, 1000), (true, 1000), (false, 1), (true, 1)] {
+        let mut bench = Bench::built(&["root"], Switches::default(), &[], |slice| {
+            (slice.index, slice.follow_links) = (index, false);
+        });
+        for dir in 0..spread {
+            bench.mkdir(format!("{dir}"));
+        }
+        bench.order(WatcherOrder::Flush(0));
+        until(&mut bench, |report| *report == WatcherReport::Flushed(0));
+        for file in 0..5000 {
+            bench.write(format!("{}/{file}", file % spread));
+        }
+        let start = Instant::now();
+        bench.order(WatcherOrder::Flush(1));
+        until(&mut bench, |report| *report == WatcherReport::Flushed(1));
+        eprintln!("live index={index} directories={spread} a change={:?}", start.elapsed() / 5000);
+    }
+}
