@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 BIN = target/release/sersync-supervisor
 
-.PHONY: all demo test install deps test-deps
+.PHONY: all demo test faults install deps test-deps
 
 all: $(BIN)
 
@@ -29,6 +29,11 @@ demo: $(BIN)
 
 test: test-deps
 	$(CARGO) test --workspace --locked
+
+# The long form of the fault suite: a quarter of an hour and more. docs/reliability.md tells what it
+# showed. The short form is part of `make test`.
+faults: test-deps
+	FAULTS=long $(CARGO) test --release -p supervisor --locked --test faults -- --nocapture
 
 install: $(BIN)
 	install -D -m 0755 $(BIN) $(DESTDIR)$(PREFIX)/sbin/sersync-supervisor

@@ -18,6 +18,10 @@ pub const IN_ISDIR: u32 = 0x4000_0000;
 /// it. Between two servers that mirror one another that is most likely our own edit coming back.
 pub const RECEIVED: u32 = 0x0800_0000;
 
+/// Not inotify's: a comparison found that a remote holds something else there, though size and time
+/// are the same.
+pub const DOUBTED: u32 = 0x0400_0000;
+
 /// The bits of two changes of one path. Whether it was [`RECEIVED`] is what the later one says.
 pub fn merged(earlier: u32, later: u32) -> u32 {
     (earlier & !RECEIVED) | later

@@ -78,12 +78,10 @@ pub struct Find {
 impl Find {
     /// What is to be sent; `None` for what is gone, of which the operator may have to be asked.
     pub fn change(&self) -> Option<Change> {
-        let dirt = match self.kind {
-            FindKind::Changed => Dirt::Touched,
-            FindKind::Replaced => Dirt::Deep,
-            FindKind::Gone { .. } => return None,
-        };
-        Some(Change { path: self.path.clone(), dirt, mask: 0 })
+        match self.kind {
+            FindKind::Changed => Some(Change { path: self.path.clone(), dirt: Dirt::Touched, mask: 0 }),
+            FindKind::Gone { .. } => None,
+        }
     }
 }
 
@@ -92,8 +90,6 @@ impl Find {
 pub enum FindKind {
     /// New, or other than it was. A directory by itself, without what it holds.
     Changed,
-    /// Another directory stands there than before: all below it is to become equal.
-    Replaced,
     /// A name is gone.
     Gone {
         /// Whether it was a directory.

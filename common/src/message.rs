@@ -38,6 +38,8 @@ pub enum WatcherOrder {
     List(u32),
     /// Report all that happened until now, then [`WatcherReport::Flushed`] with this number.
     Flush(u64),
+    /// Say [`WatcherReport::Proved`] with this number, at once.
+    Prove(u64),
 }
 
 /// The watcher's part of the config.
@@ -134,6 +136,8 @@ pub enum WatcherReport {
     NamesLost,
     /// All that happened before [`WatcherOrder::Flush`] came was reported.
     Flushed(u64),
+    /// All orders up to this [`WatcherOrder::Prove`] were read.
+    Proved(u64),
     /// A sign of life; when busy the next follows within [`BUSY_BEAT_SECS`].
     Beat {
         /// Whether a scan is under way.

@@ -71,6 +71,15 @@ pub enum Awaited {
     Committed,
 }
 
+/// What a keeper has told of what it kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// So much, and there may be more.
+    Telling(usize),
+    /// All.
+    Told,
+}
+
 /// Whether a child's reports count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
@@ -104,10 +113,14 @@ pub struct Child {
     pub events: usize,
     /// What a keeper was ordered and has not answered, the oldest first.
     pub keeps: VecDeque<(u64, Awaited)>,
+    /// What a keeper has told: how many of what it kept, until it had told all.
+    pub kept: Kept,
     /// Orders to a watcher since it last proved that it had read all of them.
     unproven: u32,
-    /// The numbers that prove it, and what was asked for with each.
-    flushes: VecDeque<(u64, Option<u64>)>,
+    /// The number that proves it.
+    proof: Option<u64>,
+    /// Under which number it was told of each flush that was asked for.
+    flushes: VecDeque<(u64, u64)>,
     name: String,
     rendezvous: String,
     orders: Option<Orders>,
@@ -170,7 +183,9 @@ impl Child {
             ticket: None,
             events: 0,
             keeps: VecDeque::new(),
+            kept: Kept::Telling(0),
             unproven: 0,
+            proof: None,
             flushes: VecDeque::new(),
             name,
             rendezvous,
@@ -244,33 +259,44 @@ impl Child {
     }
 
     /// Gives the watcher an order, and rings. False when it reads none, or is gone. `number` cannot
-    /// be guessed, and is told to it now and then: what it repeats proves that it has read all.
+    /// be guessed: what it repeats proves that it has read all before.
     pub fn send_watch(&mut self, order: WatcherOrder, number: u64) -> bool {
         let Some(Orders::Watcher(orders)) = &self.orders else { return false };
         self.unproven = self.unproven.saturating_add(1);
-        let (order, asked) = match order {
-            WatcherOrder::Flush(asked) => (WatcherOrder::Flush(number), Some(asked)),
-            other @ (WatcherOrder::Configure(_) | WatcherOrder::Room(_) | WatcherOrder::List(_)) => (other, None),
+        let order = match order {
+            WatcherOrder::Flush(asked) => {
+                self.flushes.push_back((number, asked));
+                WatcherOrder::Flush(number)
+            }
+            other @ (WatcherOrder::Configure(_)
+            | WatcherOrder::Room(_)
+            | WatcherOrder::List(_)
+            | WatcherOrder::Prove(_)) => other,
         };
         let mut sent = self.unproven <= MAX_UNPROVEN && orders.send(order).is_ok();
-        if asked.is_some() {
-            self.flushes.push_back((number, asked));
-        } else if sent && self.unproven >= PROVE_AFTER && self.flushes.is_empty() {
-            self.flushes.push_back((number, None));
-            sent = orders.send(WatcherOrder::Flush(number)).is_ok();
+        if sent && self.unproven >= PROVE_AFTER && self.proof.is_none() {
+            let proof = number.rotate_left(17);
+            self.proof = Some(proof);
+            sent = orders.send(WatcherOrder::Prove(proof)).is_ok();
         }
         ring(self.reports());
         sent
     }
 
-    /// It repeated a number, which proves that it has read all until then. The flush that was asked
-    /// for under it, if one was; an error for a number that it was not told.
-    pub fn proves(&mut self, number: u64) -> Result<Option<u64>, String> {
+    /// It repeated a number, which proves that it has read all until then.
+    pub fn proves(&mut self, number: u64) -> Result<(), String> {
+        if self.proof.take() == Some(number) {
+            self.unproven = 0;
+            Ok(())
+        } else {
+            Err("a proof that it was not asked for".to_owned())
+        }
+    }
+
+    /// It has reported all that happened before a flush; which one that is.
+    pub fn flushed(&mut self, number: u64) -> Result<u64, String> {
         match self.flushes.pop_front() {
-            Some((told, asked)) if told == number => {
-                self.unproven = 0;
-                Ok(asked)
-            }
+            Some((told, asked)) if told == number => Ok(asked),
             Some(_) | None => Err("a flush that it was not asked for".to_owned()),
         }
     }

@@ -5,6 +5,7 @@ mod actions;
 mod burial;
 mod clients;
 mod host;
+mod keeper;
 mod reports;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,17 +22,19 @@ use common::message::{PluginReport, SyncerReport, WatcherReport};
 use common::wire::{FrameReader, Received};
 use log::{error, warn};
 use nix::errno::Errno;
+use nix::fcntl::Flock;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::Pid;
 
 use crate::child::{Child, Met, Standing};
-use crate::core::dispatch::Dispatcher;
 use crate::control::server::{Client, Control};
+use crate::core::dispatch::Dispatcher;
 use crate::core::{ClientId, Input, Pace, RemoteId, Role};
 use crate::fail_log::{FailLog, MAX_RECORDS, Wrote};
 use crate::guardian::Guardian;
+use crate::operator_file::Owner;
 use crate::plan::Plan;
 use crate::privileges::Grounds;
 use crate::recent::{Left, Recent};
@@ -84,7 +87,9 @@ pub struct EventLoop {
     runtime: Option<Runtime>,
     fail_log: Option<FailLog>,
     /// The file of what is kept.
-    state: Option<File>,
+    state: Option<Flock<File>>,
+    /// It is damaged, and is emptied before the next keeper gets it.
+    erase: bool,
     /// What was reported since it was last written.
     recent: Option<Recent>,
     /// What an earlier run left there.
@@ -92,6 +97,8 @@ pub struct EventLoop {
     /// Where operators' commands come in; who waits for an answer.
     control: Option<Control>,
     asking: BTreeMap<ClientId, Client>,
+    /// Those whose answer was cut.
+    cut: BTreeSet<ClientId>,
     clients: u64,
 }
 
@@ -144,10 +151,12 @@ impl EventLoop {
             runtime: None,
             fail_log: None,
             state: None,
+            erase: false,
             recent: None,
             left: Vec::new(),
             control: None,
             asking: BTreeMap::new(),
+            cut: BTreeSet::new(),
             clients: 0,
         })
     }
@@ -163,7 +172,7 @@ impl EventLoop {
     }
 
     /// Keeps there what must survive.
-    pub fn keep_state(&mut self, state: File, recent: Option<(Recent, Left)>) {
+    pub fn keep_state(&mut self, state: Flock<File>, recent: Option<(Recent, Left)>) {
         self.state = Some(state);
         if let Some((recent, left)) = recent {
             (self.recent, self.left) = (Some(recent), left);
@@ -187,6 +196,7 @@ impl EventLoop {
             self.take_reports(&heard);
             self.take_signals();
             self.take_met();
+            self.take_left();
             self.serve();
             self.ticked = self.now();
             self.tell(Input::Tick);
@@ -199,6 +209,9 @@ impl EventLoop {
         }
         self.record();
         self.end_children();
+        if let Some(recent) = self.recent.take() {
+            recent.remove(self.runtime.as_ref().map_or_else(|| Owner::new(None), Runtime::owner));
+        }
         Ok(())
     }
 
@@ -210,8 +223,13 @@ impl EventLoop {
     /// something to say.
     fn wait(&mut self) -> io::Result<Vec<i32>> {
         let now = self.now();
-        let deadlines =
-            [self.core.deadline(self.ticked), self.refill_at, self.record_at(), self.host.deadline(), self.control.as_ref().and_then(Control::deadline)];
+        let deadlines = [
+            self.core.deadline(self.ticked),
+            self.refill_at,
+            self.record_at(),
+            self.host.deadline(),
+            self.control.as_ref().and_then(Control::deadline),
+        ];
         let timeout = match deadlines.into_iter().flatten().min() {
             None => PollTimeout::NONE,
             // Rounded up, or the last millisecond would be spent spinning.

@@ -206,6 +206,8 @@ impl Plan {
                 repair: verify.repair,
                 by: verify.by,
                 budget: verify.budget,
+                // Excludes of full syncs are anchored at the root, and count there only.
+                whole: !self.config.sync_excludes.is_empty(),
             }),
         }
     }

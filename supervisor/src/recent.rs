@@ -3,12 +3,15 @@
 //! ever, since nobody would know its name. Writing them costs microseconds and waits for no disk;
 //! what a loss of power takes with it is what a commit had not written either.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::PathBuf;
 
 use common::event::{Change, Dirt};
 use common::path::RelPath;
 use log::warn;
+
+use crate::operator_file::Owner;
 
 /// Most bytes in one of the files.
 const MAX_BYTES: u64 = 16 << 20;
@@ -19,6 +22,7 @@ const HEAD: usize = 8 + 1 + 2;
 #[derive(Debug)]
 pub struct Recent {
     files: [File; 2],
+    paths: [PathBuf; 2],
     lengths: [u64; 2],
     current: usize,
     broken: bool,
@@ -29,15 +33,15 @@ pub type Left = Vec<(u64, RelPath, Dirt)>;
 
 impl Recent {
     /// Takes over both files, and what is in them. It stays there until the first commit.
-    pub fn open(mut files: [File; 2]) -> io::Result<(Recent, Left)> {
+    pub fn open(opened: [(PathBuf, File); 2]) -> io::Result<(Recent, Left)> {
+        let [(first, one), (second, other)] = opened;
+        let (paths, mut files) = ([first, second], [one, other]);
         let mut left = Vec::new();
-        let mut all = Vec::new();
         for file in &mut files {
             let mut bytes = Vec::new();
             file.seek(SeekFrom::Start(0))?;
             file.take(MAX_BYTES).read_to_end(&mut bytes)?;
             parse(&bytes, &mut left);
-            all.extend(bytes);
         }
         let [first, second] = &mut files;
         // All of it into the first, so that the second is free for what comes.
@@ -45,21 +49,21 @@ impl Recent {
         second.seek(SeekFrom::Start(0))?;
         first.set_len(0)?;
         first.seek(SeekFrom::Start(0))?;
+        // What was cut off must not spoil what comes after it.
+        let mut all = Vec::new();
+        for (tree, path, dirt) in &left {
+            encode(&mut all, *tree, path, *dirt);
+        }
         first.write_all(&all)?;
         let length = u64::try_from(all.len()).unwrap_or(u64::MAX);
-        Ok((Recent { files, lengths: [length, 0], current: 1, broken: false }, left))
+        Ok((Recent { files, paths, lengths: [length, 0], current: 1, broken: false }, left))
     }
 
     /// Notes changes of the tree with that number.
     pub fn note(&mut self, tree: u64, changes: &[Change]) {
         let mut bytes = Vec::with_capacity(changes.len().saturating_mul(64));
         for change in changes {
-            let path = change.path.as_bytes();
-            let Ok(length) = u16::try_from(path.len()) else { continue };
-            bytes.extend_from_slice(&tree.to_le_bytes());
-            bytes.push(code(change.dirt));
-            bytes.extend_from_slice(&length.to_le_bytes());
-            bytes.extend_from_slice(path);
+            encode(&mut bytes, tree, &change.path, change.dirt);
         }
         let (Some(file), Some(length)) =
             (self.files.get_mut(self.current), self.lengths.get_mut(self.current))
@@ -70,7 +74,10 @@ impl Recent {
         let written = if longer > MAX_BYTES {
             Err(io::Error::other("too many changes since the last commit"))
         } else {
-            file.write_all(&bytes)
+            file.write_all(&bytes).inspect_err(|_| {
+                // The half that was written would be in the way of what follows.
+                let _ = file.set_len(*length).and_then(|()| file.seek(SeekFrom::Start(*length)));
+            })
         };
         match written {
             Ok(()) => *length = longer,
@@ -79,6 +86,13 @@ impl Recent {
                  killed may stay on the remotes"
             ),
             Err(_) => {}
+        }
+    }
+
+    /// After an orderly end: removes the files, unless something is in them.
+    pub fn remove(self, owner: Owner) {
+        for path in self.paths.iter().filter(|_| self.lengths == [0, 0]) {
+            let _ = fs::remove_file(path).or_else(|_| owner.work(|| fs::remove_file(path)));
         }
     }
 
@@ -93,12 +107,24 @@ impl Recent {
     /// It is done.
     pub fn settle(&mut self) {
         let other = 1_usize.saturating_sub(self.current);
-        let (Some(file), Some(length)) = (self.files.get_mut(other), self.lengths.get_mut(other)) else { return };
+        let (Some(file), Some(length)) = (self.files.get_mut(other), self.lengths.get_mut(other)) else {
+            return;
+        };
         if *length > 0 && file.set_len(0).and_then(|()| file.seek(SeekFrom::Start(0))).is_ok() {
             *length = 0;
             self.broken = false;
         }
     }
+}
+
+fn encode(bytes: &mut Vec<u8>, tree: u64, path: &RelPath, dirt: Dirt) {
+    let path = path.as_bytes();
+    // A path has at most 4095 bytes.
+    let length = u16::try_from(path.len()).unwrap_or(u16::MAX);
+    bytes.extend_from_slice(&tree.to_le_bytes());
+    bytes.push(code(dirt));
+    bytes.extend_from_slice(&length.to_le_bytes());
+    bytes.extend_from_slice(path);
 }
 
 /// What was written whole; the end may have been cut off.
@@ -142,17 +168,19 @@ mod tests {
         [(); 2].map(|()| tempfile::tempfile().unwrap())
     }
 
+    fn clones(files: &[File; 2]) -> [(PathBuf, File); 2] {
+        [0, 1].map(|n: usize| (PathBuf::new(), files[n].try_clone().unwrap()))
+    }
+
     fn left(files: &[File; 2]) -> Vec<String> {
-        let files = [files[0].try_clone().unwrap(), files[1].try_clone().unwrap()];
-        let (_, left) = Recent::open(files).unwrap();
+        let (_, left) = Recent::open(clones(files)).unwrap();
         left.into_iter().map(|(tree, path, dirt)| format!("{tree} {path} {dirt:?}")).collect()
     }
 
     #[test]
     fn what_is_not_committed_is_left() {
         let files = files();
-        let clone = |n: usize| files[n].try_clone().unwrap();
-        let (mut recent, before) = Recent::open([clone(0), clone(1)]).unwrap();
+        let (mut recent, before) = Recent::open(clones(&files)).unwrap();
         assert!(before.is_empty());
         recent.note(7, &[change("a", Dirt::Touched), change("b/c", Dirt::Deep)]);
         recent.rotate();
@@ -164,7 +192,7 @@ mod tests {
     #[test]
     fn a_commit_that_fails_forgets_nothing() {
         let files = files();
-        let (mut recent, _) = Recent::open([files[0].try_clone().unwrap(), files[1].try_clone().unwrap()]).unwrap();
+        let (mut recent, _) = Recent::open(clones(&files)).unwrap();
         for name in ["a", "b", "c"] {
             recent.note(1, &[change(name, Dirt::Removed)]);
             recent.rotate();

@@ -14,6 +14,7 @@ use common::exit::Exit;
 use common::log::Shown;
 use common::{confine, log as logging};
 use log::{error, warn};
+use nix::fcntl::Flock;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{dup, geteuid, setsid};
 
@@ -167,7 +168,7 @@ fn start(settings: &Settings) -> Result<EventLoop, Exit> {
 
 /// The file of what is kept; none where nothing is mirrored, or the config says so. A place that was
 /// named has to work; where none was, mirroring without one is better than none.
-fn kept(settings: &Settings, plan: &Plan, footing: Footing) -> Result<Option<File>, Exit> {
+fn kept(settings: &Settings, plan: &Plan, footing: Footing) -> Result<Option<Flock<File>>, Exit> {
     let configured = &plan.config().state;
     if !configured.start || !plan.has_remotes() {
         return Ok(None);
@@ -175,6 +176,10 @@ fn kept(settings: &Settings, plan: &Plan, footing: Footing) -> Result<Option<Fil
     let typed = settings.state_dir.as_deref();
     match state::open(typed, configured, Path::new(&settings.config), footing) {
         Ok(file) => Ok(Some(file)),
+        Err(error @ state::Error::InUse(_)) => {
+            complain(&error.to_string());
+            Err(Exit::AlreadyRunning)
+        }
         Err(error) if typed.is_none() && configured.path.is_none() => {
             warn!("{error}; nothing is kept: what happens while the supervisor is down is not found");
             Ok(None)
@@ -189,10 +194,15 @@ fn kept(settings: &Settings, plan: &Plan, footing: Footing) -> Result<Option<Fil
 /// Where changes are noted that are not written yet, and what an earlier run left there.
 fn recent(settings: &Settings, runtime: &Runtime) -> Option<(Recent, Left)> {
     let files = state::recent(&runtime.base, Path::new(&settings.config));
-    match files.map_err(|error| error.to_string()).and_then(|files| Recent::open(files).map_err(|e| e.to_string())) {
+    match files
+        .map_err(|error| error.to_string())
+        .and_then(|files| Recent::open(files).map_err(|e| e.to_string()))
+    {
         Ok(opened) => Some(opened),
         Err(error) => {
-            warn!("{error}; what is made and removed again just before everything is killed may stay on the remotes");
+            warn!(
+                "{error}; what is made and removed again just before everything is killed may stay on the remotes"
+            );
             None
         }
     }

@@ -39,7 +39,7 @@ const SYSTEM: &str = "/run/sersync";
 /// The control socket, in the directory of its config.
 const CONTROL: &str = "control";
 /// Whom root becomes, where there is such an account.
-const ACCOUNT: &str = "sersync";
+pub const ACCOUNT: &str = "sersync";
 /// How long the guardian of a supervisor that was killed may hold its uids.
 const GUARDIAN: Duration = Duration::from_secs(6);
 const ROOT: Identity = Identity { uid: 0, gid: 0 };

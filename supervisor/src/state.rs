@@ -7,16 +7,22 @@ use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use common::config::StateConfig;
 use common::confine::Footing;
 use common::log::Shown;
-use nix::fcntl::OFlag;
+use nix::fcntl::{Flock, FlockArg, OFlag};
+use nix::poll::{PollTimeout, poll};
 use nix::unistd::{Gid, Uid, fchown, geteuid};
 use thiserror::Error;
 
+use crate::{accounts, runtime};
+
 /// Where root's supervisors keep what must survive, and the one that systemd starts.
 const SYSTEM: &str = "/var/lib/sersync";
+/// How long the keeper of a supervisor that was killed may hold the file.
+const OTHER: Duration = Duration::from_secs(6);
 /// Longest name of a file made of a config's path, in bytes; beyond, its end and a number stand for
 /// it.
 const MAX_NAME: usize = 200;
@@ -33,6 +39,9 @@ pub enum Error {
         path = Shown(.0.as_os_str())
     )]
     NotPrivate(PathBuf),
+    /// Another supervisor has it: the same config by another name, or a copy in its place.
+    #[error("state {path}: another supervisor uses it", path = Shown(.0.as_os_str()))]
+    InUse(PathBuf),
     /// Nothing says where an ordinary user's files go.
     #[error("state: set XDG_STATE_HOME or HOME, or name a directory with --state-dir")]
     NoPlace,
@@ -44,31 +53,43 @@ pub fn open(
     configured: &StateConfig,
     config: &Path,
     footing: Footing,
-) -> Result<File, Error> {
+) -> Result<Flock<File>, Error> {
     let directory = directory(typed, configured, footing)?;
     let failed = |error| Error::Open(directory.clone(), error);
     DirBuilder::new().recursive(true).mode(0o700).create(&directory).map_err(failed)?;
     let found = directory.metadata().map_err(failed)?;
     let own = geteuid().as_raw();
     // Root may work in the directory that systemd made for the account that it becomes.
-    let is_ours = found.uid() == own || own == 0;
+    let account = accounts::identity(runtime::ACCOUNT).ok().map(|account| account.uid);
+    let is_ours = found.uid() == own || (own == 0 && account == Some(found.uid()));
     if !found.is_dir() || !is_ours || found.mode() & 0o022 != 0 {
         return Err(Error::NotPrivate(directory));
     }
     let config = config.canonicalize().or_else(|_| std::path::absolute(config)).map_err(failed)?;
     let path = directory.join(name_of(&config));
-    open_file(&path, &found)
+    let mut file = open_file(&path, &found)?;
+    let deadline = Instant::now() + OTHER;
+    loop {
+        // The keeper of a supervisor that was killed may need a moment to end.
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(locked) => return Ok(locked),
+            Err(_) if Instant::now() >= deadline => return Err(Error::InUse(path)),
+            Err((back, _)) => file = back,
+        }
+        let _ = poll(&mut [], PollTimeout::from(20_u8));
+    }
 }
 
 /// Opens the two files of [`crate::recent`] in the runtime directory's base.
-pub fn recent(base: &Path, config: &Path) -> Result<[File; 2], Error> {
+pub fn recent(base: &Path, config: &Path) -> Result<[(PathBuf, File); 2], Error> {
     let failed = |error| Error::Open(base.to_owned(), error);
     let config = config.canonicalize().or_else(|_| std::path::absolute(config)).map_err(failed)?;
     let found = base.metadata().map_err(failed)?;
     let open = |end: &str| {
         let mut name = name_of(&config);
         name.push(end);
-        open_file(&base.join(name), &found)
+        let path = base.join(name);
+        open_file(&path, &found).map(|file| (path, file))
     };
     Ok([open(".recent0")?, open(".recent1")?])
 }
@@ -99,11 +120,7 @@ fn open_file(path: &Path, directory: &fs::Metadata) -> Result<File, Error> {
 }
 
 /// The command line's word, else the config's, else what systemd says, else the usual place.
-fn directory(
-    typed: Option<&OsStr>,
-    configured: &StateConfig,
-    footing: Footing,
-) -> Result<PathBuf, Error> {
+fn directory(typed: Option<&OsStr>, configured: &StateConfig, footing: Footing) -> Result<PathBuf, Error> {
     let named = typed.or(configured.path.as_deref()).filter(|path| !path.is_empty());
     if let Some(path) = named {
         return std::path::absolute(path).map_err(|error| Error::Open(path.into(), error));
@@ -144,9 +161,9 @@ fn name_of(config: &Path) -> OsString {
 
 /// FNV-1a: the same number in every version of this program.
 pub fn number_of(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 #[cfg(test)]
@@ -156,7 +173,7 @@ mod tests {
 
     const USER: Footing = Footing { root: false, gives_uids: false, reads_all: false };
 
-    fn open_in(directory: &Path, config: &str) -> Result<File, Error> {
+    fn open_in(directory: &Path, config: &str) -> Result<Flock<File>, Error> {
         let configured = StateConfig { start: true, path: None };
         open(Some(directory.as_os_str()), &configured, Path::new(config), USER)
     }

@@ -313,7 +313,8 @@ fn a_watcher_that_died_is_told_of() {
     let watcher = mirror.supervisor().child("watcher");
     kill(Pid::from_raw(watcher), Signal::SIGKILL).unwrap();
     write(mirror.source("meanwhile"), "nobody saw it");
-    wait_until("what nobody saw is told", SOON, || listener.has("meanwhile"));
+    let path = mirror.source("meanwhile").display().to_string();
+    wait_until("what nobody saw is told", SOON, || listener.has(&path));
 }
 
 /// A hook may start a service. It is not ours to end.

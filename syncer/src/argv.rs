@@ -156,6 +156,11 @@ pub(crate) fn bound(words: &mut Vec<OsString>, most: u32) {
     words.insert(words.len().min(1), format!("--max-delete={most}").into());
 }
 
+/// Lets rsync compare what files hold, whatever their times say.
+pub(crate) fn by_checksums(words: &mut Vec<OsString>) {
+    words.insert(words.len().min(1), "--checksum".into());
+}
+
 /// Whether this job deletes on a remote of these abilities.
 pub(crate) fn possible(slice: &SyncSlice, deletions: Deletions, abilities: Abilities) -> Deletions {
     if abilities.delete.is_there() { effective(slice, deletions) } else { Deletions::Held }

@@ -89,6 +89,7 @@ impl Worker {
             id: job.root,
             deletions,
             max_delete: job.max_delete,
+            by: job.by,
             pulse: Pulse::new(beat),
             limits: Limits::with_timeout(argv::timeout(&self.slice)),
             log_left: MAX_LOGGED,

@@ -169,7 +169,13 @@ mod tests {
         let root = RootId { device: 0, inode: 0, born: 0 };
         SyncerOrder::Sync {
             ticket,
-            job: Job { root, deletions: Deletions::Travel, max_delete: None, work: Work::Full },
+            job: Job {
+                root,
+                deletions: Deletions::Travel,
+                max_delete: None,
+                by: common::message::Comparison::Times,
+                work: Work::Full,
+            },
         }
     }
 

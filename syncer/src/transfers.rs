@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 
 use common::event::RootId;
 use common::log::escape;
-use common::message::{Deletions, Outcome};
+use common::message::{Comparison, Deletions, Outcome};
 use common::path::RelPath;
 
 use crate::abilities::{Abilities, Hint};
@@ -31,6 +31,7 @@ pub(crate) struct Transfers<'a> {
     pub(crate) id: RootId,
     pub(crate) deletions: Deletions,
     pub(crate) max_delete: Option<u32>,
+    pub(crate) by: Comparison,
     pub(crate) pulse: Pulse<'a>,
     pub(crate) limits: Limits,
     pub(crate) log_left: u32,
@@ -141,7 +142,7 @@ impl Transfers<'_> {
         deletions: Deletions,
         mut paths: impl Iterator<Item = &'p RelPath>,
     ) -> bool {
-        if form != Form::Shallow {
+        if form != Form::Shallow || self.by == Comparison::Checksums {
             return false;
         }
         let Some(spawned) = self.warm.take().and_then(|warm| warm.take_for(self.id, deletions)) else {
@@ -176,6 +177,9 @@ impl Transfers<'_> {
         output: &mut dyn FnMut(&[u8]),
     ) -> Outcome {
         let mut argv = argv::argv(&self.worker.slice, errand, self.abilities);
+        if let (Errand::Send(..), Comparison::Checksums) = (errand, self.by) {
+            argv::by_checksums(&mut argv);
+        }
         if let (Errand::Send(Form::Whole, Deletions::Travel), Some(most)) = (errand, self.max_delete) {
             argv::bound(&mut argv, most);
         }

@@ -219,10 +219,11 @@ impl Outbox {
         self.queue = kept;
         for tree in lost {
             let rescan = WatcherReport::Rescan { tree, path: RelPath::root(), cause: LossCause::Backlog };
-            self.queue.push_back(Entry::Report(rescan));
+            // Before what waits there: nobody is to be told that all was reported.
+            self.queue.push_front(Entry::Report(rescan));
         }
         if self.tells_names {
-            self.queue.push_back(Entry::Report(WatcherReport::NamesLost));
+            self.queue.push_front(Entry::Report(WatcherReport::NamesLost));
         }
     }
 }

@@ -204,6 +204,7 @@ impl Watcher {
                 WatcherOrder::Room(frames) => self.room = self.room.saturating_add(frames).min(NAMES_WINDOW),
                 WatcherOrder::List(pass) => self.roots.iter_mut().for_each(|root| root.list_anew(pass)),
                 WatcherOrder::Flush(number) => self.flushes.add(number, &mut self.roots, now),
+                WatcherOrder::Prove(number) => self.outbox.report(WatcherReport::Proved(number)),
             }
         }
         self.rung = true;

@@ -77,6 +77,8 @@ pub struct Job {
     /// Most names that a full sync may remove on the remote, as rsync counts them; no bound without
     /// it.
     pub max_delete: Option<u32>,
+    /// How files are compared before they are sent.
+    pub by: Comparison,
     /// What to transfer.
     pub work: Work,
 }

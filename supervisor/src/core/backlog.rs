@@ -174,16 +174,17 @@ impl Backlog {
         if self.is_covered(path, change.dirt) {
             return;
         }
-        match change.dirt {
+        let absorbed = match change.dirt {
             Dirt::Deep | Dirt::RemovedDir => self.remove_below(path, |_| true),
             Dirt::Sweep => self.remove_below(path, |dirt| matches!(dirt, Dirt::Touched | Dirt::Sweep)),
-            Dirt::Touched | Dirt::Removed => {}
-        }
+            Dirt::Touched | Dirt::Removed => None,
+        };
         let old = self.unlink(path);
         let dirt = old.map_or(change.dirt, |old| old.dirt.then(change.dirt));
         let just_created = change.dirt == Dirt::Touched && change.mask == IN_CREATE;
         let echo = traffic == Traffic::BothWays && change.mask & RECEIVED != 0;
-        let since = old.map_or(now, |old| old.since);
+        let oldest = [old.map(|old| (old.since, old.at)), absorbed].into_iter().flatten().min();
+        let (since, at) = oldest.unwrap_or_else(|| (now, self.epoch.saturating_add(millis(now))));
         let ready = match (dirt, old) {
             (Dirt::Removed, _) => now.saturating_add(HOLD),
             (Dirt::Touched, None) if just_created => now.saturating_add(SETTLE),
@@ -194,7 +195,6 @@ impl Backlog {
         };
         let mask = old.map_or(change.mask, |old| merged(old.mask, change.mask));
         let sequence = old.map_or(0, |old| old.sequence);
-        let at = old.map_or_else(|| self.epoch.saturating_add(millis(now)), |old| old.at);
         self.link(path.clone(), Entry { dirt, mask, ready, since, at, attempts: 0, sequence });
     }
 
@@ -325,7 +325,8 @@ impl Backlog {
         now.saturating_add(self.jitter.spread(ECHO))
     }
 
-    fn remove_below(&mut self, path: &RelPath, absorbed: impl Fn(Dirt) -> bool) {
+    /// Removes entries below `path`; when the first of them came.
+    fn remove_below(&mut self, path: &RelPath, absorbed: impl Fn(Dirt) -> bool) -> Option<(Duration, u64)> {
         let (from, to) = below(path);
         let range = (Bound::Included(&from[..]), Bound::Excluded(&to[..]));
         let victims: Vec<RelPath> = self
@@ -334,9 +335,12 @@ impl Backlog {
             .filter(|(_, entry)| absorbed(entry.dirt))
             .map(|(path, _)| path.clone())
             .collect();
-        for victim in victims {
-            self.unlink(&victim);
-        }
+        victims.iter().filter_map(|victim| self.unlink(victim)).map(|entry| (entry.since, entry.at)).min()
+    }
+
+    /// When the first change came that waits here.
+    pub fn oldest(&self) -> Option<Duration> {
+        self.entries.values().map(|entry| entry.since).min()
     }
 
     fn link(&mut self, path: RelPath, mut entry: Entry) {

@@ -5,6 +5,7 @@
 //! event by event is judged as it comes, where the config asks for it.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::time::Duration;
 
 use common::config::{DeleteGuard, GuardScope};
@@ -12,7 +13,7 @@ use common::event::{Change, Dirt};
 use common::keep::HeldDelete;
 use common::path::RelPath;
 
-use super::backlog::MAX_PATHS;
+use super::backlog::{MAX_PATHS, below};
 use super::kept::Kept;
 
 /// Deletions that come within this time of each other are one wave.
@@ -90,27 +91,33 @@ impl Brake {
         Judgement::Held(self.names())
     }
 
-    /// Lets a change through that somebody saw, or holds it. What comes back is no longer held.
-    pub fn passes(&mut self, now: Duration, change: &Change, at: u64) -> bool {
+    /// What of a change that somebody saw travels; `None` when it is held. A file that comes back is
+    /// no longer held. What a directory held is, and a whole one that comes to its place takes
+    /// nothing away meanwhile.
+    pub fn passes(&mut self, now: Duration, change: &Change, at: u64) -> Option<Change> {
         let directory = match change.dirt {
             Dirt::Removed => false,
             Dirt::RemovedDir => true,
-            Dirt::Touched | Dirt::Deep | Dirt::Sweep => {
+            Dirt::Touched | Dirt::Sweep => {
                 self.came_back(&change.path);
-                return true;
+                return Some(change.clone());
             }
+            Dirt::Deep if self.holds_within(&change.path) => {
+                return Some(Change { dirt: Dirt::Sweep, ..change.clone() });
+            }
+            Dirt::Deep => return Some(change.clone()),
         };
         if self.guard.scope != GuardScope::All {
-            return true;
+            return Some(change.clone());
         }
         let (names, last) = self.wave;
         let names = if now.saturating_sub(last) < WAVE { names.saturating_add(1) } else { 1 };
         self.wave = (names, now);
         if !self.is_much(names) {
-            return true;
+            return Some(change.clone());
         }
         self.hold(change.path.clone(), HeldDelete { directory, names: 1, since: at });
-        false
+        None
     }
 
     /// True when changes have to be shown to [`Brake::passes`].
@@ -205,9 +212,17 @@ impl Brake {
     }
 
     fn came_back(&mut self, path: &RelPath) {
-        if !self.held.is_empty() && self.held.remove(path).is_some() {
+        if self.held.get(path).is_some_and(|held| !held.directory) {
+            self.held.remove(path);
             self.kept.touch(path);
         }
+    }
+
+    /// Whether something is held at or below `path`.
+    fn holds_within(&self, path: &RelPath) -> bool {
+        let (from, to) = below(path);
+        let range = (Bound::Included(&from[..]), Bound::Excluded(&to[..]));
+        self.held.contains_key(path) || self.held.range::<[u8], _>(range).next().is_some()
     }
 
     fn take(&mut self) -> BTreeMap<RelPath, HeldDelete> {
@@ -220,12 +235,7 @@ impl Brake {
 }
 
 /// Keeps one more, or lets the root stand for what there is no room for: only a full sync finds it.
-fn put(
-    map: &mut BTreeMap<RelPath, HeldDelete>,
-    kept: &mut Kept,
-    path: RelPath,
-    gone: HeldDelete,
-) {
+fn put(map: &mut BTreeMap<RelPath, HeldDelete>, kept: &mut Kept, path: RelPath, gone: HeldDelete) {
     let path = if map.len() < MAX_PATHS || map.contains_key(&path) { path } else { RelPath::root() };
     kept.touch(&path);
     map.entry(path).and_modify(|old| old.names = old.names.saturating_add(gone.names)).or_insert(gone);

@@ -33,6 +33,7 @@ use recovery::{Memory, Past};
 use requests::Waiting;
 
 pub use audit::AuditPlan;
+pub use recovery::Left;
 pub use setup::Setup;
 pub use sight::Repair;
 
@@ -159,6 +160,7 @@ impl Dispatcher {
         self.pool.on(now, Role::Watcher, Event::Wanted, out);
         if self.keeping.is_some() {
             self.pool.on(now, Role::Keeper, Event::Wanted, out);
+            self.past.wait_until(now);
         }
         for role in self.telling.roles() {
             self.pool.on(now, role, Event::Wanted, out);
@@ -239,8 +241,17 @@ impl Dispatcher {
         let unsent = self.remotes.iter().any(|remote| !remote.is_done());
         let sweep = unsent.then(|| self.sweep.deadline());
         let kept = self.keeping.as_ref().and_then(|keeping| keeping.deadline(self.has_edits()));
-        let clock =
-            [kept, self.comparing_until(), self.answer_until(), self.saving_until(), self.audits.deadline(), self.crontab.map(|crontab| crontab.deadline()), sweep, self.telling.deadline(&self.pool)];
+        let clock = [
+            kept,
+            self.comparing_until(),
+            self.past.until(),
+            self.answer_until(),
+            self.saving_until(),
+            self.audits.deadline(),
+            self.crontab.map(|crontab| crontab.deadline()),
+            sweep,
+            self.telling.deadline(&self.pool),
+        ];
         let all = remotes.chain(stuck).chain(retire).chain(drain).chain(clock);
         all.map(|at| at.filter(|&at| at > now)).fold(self.pool.deadline(), earliest)
     }
@@ -276,16 +287,23 @@ impl Dispatcher {
     }
 
     fn permits(&self, tree: TreeId) -> Option<(RootId, Deletions)> {
+        if self.awaits_past() {
+            return None;
+        }
         self.trees.get(usize::from(tree.0))?.guard.permits()
     }
 
     fn insert(&mut self, now: Duration, tree: TreeId, changes: &[Change], out: &mut Vec<Action>) {
-        let passed;
-        let mut changes = changes;
         if self.brakes(tree) {
-            passed = self.brake(now, tree, changes, out);
-            changes = &passed;
+            let passed = self.brake(now, tree, changes, out);
+            self.insert_judged(now, tree, &passed, out);
+        } else {
+            self.insert_judged(now, tree, changes, out);
         }
+    }
+
+    /// Changes that the brake has let go.
+    fn insert_judged(&mut self, now: Duration, tree: TreeId, changes: &[Change], out: &mut Vec<Action>) {
         for remote in self.remotes.iter_mut().filter(|remote| remote.tree == tree) {
             if let Some(collapsed) = remote.insert(now, changes) {
                 out.push(notice::collapsed(&remote.label, &collapsed));
@@ -359,7 +377,7 @@ impl Dispatcher {
                 }
             }
             Role::Plugin(id) => self.telling.abandon(now, id, blame),
-            Role::Keeper => self.keeper_died(out),
+            Role::Keeper => self.keeper_died(was_ready, out),
         }
         let at_fault = event == Event::Exited;
         if at_fault && wanted && self.draining.is_none() && !self.pool.is_off(role) {

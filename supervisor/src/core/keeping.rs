@@ -122,6 +122,11 @@ impl Default for Keeping {
 }
 
 impl Keeping {
+    /// True while names were lost that are to be listed again.
+    pub fn relists(&self) -> bool {
+        self.is_live() && self.relist_at.is_some()
+    }
+
     /// True while the keeper takes orders.
     pub fn is_live(&self) -> bool {
         self.session == Session::Live
@@ -190,9 +195,12 @@ impl Keeping {
     /// The watcher has listed all at and below a path. False when that says nothing: more was
     /// lost since, or it is an old pass.
     pub fn listed(&mut self, tree: TreeId, path: RelPath, pass: u32) -> bool {
-        let counts = self.is_live() && pass == self.pass && self.relist_at.is_none();
+        let cost = path.as_bytes().len().saturating_add(OVERHEAD);
+        let room = self.bytes.saturating_add(cost) <= MAX_BYTES;
+        let counts = self.is_live() && pass == self.pass && self.relist_at.is_none() && room;
         if counts {
             self.dirty = true;
+            self.bytes = self.bytes.saturating_add(cost);
             self.queue.push_back(Keep::Listed(tree, path));
         }
         counts
@@ -288,7 +296,12 @@ impl Keeping {
                     self.bytes = self.bytes.saturating_sub(bytes);
                     if ops.iter().any(is_listing) { Sent::Listing } else { Sent::Other }
                 }
-                Keep::Commit { .. } | Keep::Listed(..) | Keep::Edits(_) => Sent::Other,
+                Keep::Listed(_, path) => {
+                    let cost = path.as_bytes().len().saturating_add(OVERHEAD);
+                    self.bytes = self.bytes.saturating_sub(cost);
+                    Sent::Other
+                }
+                Keep::Commit { .. } | Keep::Edits(_) => Sent::Other,
             };
             self.sent.push_back(sent);
             out.push(Action::Keep(keep));
@@ -317,7 +330,10 @@ impl Keeping {
 
     /// As much as the keeper has room for.
     fn make_room(&mut self, out: &mut Vec<Action>) {
-        let waiting = self.queue.iter().filter(|keep| matches!(keep, Keep::Names(_, ops) if ops.iter().any(is_listing)));
+        let waiting = self
+            .queue
+            .iter()
+            .filter(|keep| matches!(keep, Keep::Names(_, ops) if ops.iter().any(is_listing)));
         let waiting = u32::try_from(waiting.count()).unwrap_or(u32::MAX);
         if let Some(room) = &mut self.room {
             let more = NAMES_WINDOW.saturating_sub(waiting).saturating_sub(*room);

@@ -37,7 +37,11 @@ impl Kept {
 
     /// Everything that has to be told, with what is at it now as `look` says; afterwards the disk
     /// is taken to hold that. A key that came and went in between is not spoken of.
-    pub fn tell<T>(&mut self, look: impl Fn(&RelPath) -> Option<T>, mut tell: impl FnMut(RelPath, Option<T>)) {
+    pub fn tell<T>(
+        &mut self,
+        look: impl Fn(&RelPath) -> Option<T>,
+        mut tell: impl FnMut(RelPath, Option<T>),
+    ) {
         for path in std::mem::take(&mut self.touched) {
             match look(&path) {
                 Some(now) => {

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::time::Duration;
 
-use common::event::{Change, Dirt, IN_ISDIR, RECEIVED};
+use common::event::{Change, DOUBTED, Dirt, IN_ISDIR, RECEIVED};
 use common::message::{EventKind, RemoteOutcome, Work};
 use common::path::RelPath;
 
@@ -90,7 +90,7 @@ impl Ledger {
             change: self.changes,
             kind: kind(change),
             directory: change.mask & IN_ISDIR != 0 || is_tree(change.dirt),
-            mask: change.mask & !RECEIVED,
+            mask: change.mask & !(RECEIVED | DOUBTED),
             seen: now,
             closed: false,
             remotes: remotes.to_vec(),

@@ -33,7 +33,9 @@ use std::time::Duration;
 use common::config::Repair;
 use common::event::{Change, RootId, TreeId};
 use common::keep::{KeeperReport, NameOp};
-use common::message::{Comparison, Difference, FailedPath, Job, LossCause, Outcome, RootLoss, Verdict, WatcherOrder};
+use common::message::{
+    Comparison, Difference, FailedPath, Job, LossCause, Outcome, RootLoss, Verdict, WatcherOrder,
+};
 use common::path::RelPath;
 use log::Level;
 

@@ -48,7 +48,10 @@ pub fn blind(tree: &str, repair: Repair) -> Action {
 
 /// The last run did not end in order.
 pub fn unclean() -> Action {
-    Action::Log(Level::Info, "state: the last run did not end in order; what it had to do is known".to_owned())
+    Action::Log(
+        Level::Info,
+        "state: the last run did not end in order; what it had to do is known".to_owned(),
+    )
 }
 
 /// What happened before cannot be found by comparing.
@@ -106,7 +109,12 @@ pub fn state_unwritable(why: &str) -> Action {
 
 /// A comparison could not be made.
 pub fn not_compared(remote: &str, end: &JobEnd) -> String {
-    format!("not compared remote={remote} reason=\"{}\" status={}{}", reason(end.outcome), end.status, said(&end.tail))
+    format!(
+        "not compared remote={remote} reason=\"{}\" status={}{}",
+        reason(end.outcome),
+        end.status,
+        said(&end.tail)
+    )
 }
 
 /// Every directory is watched.

@@ -134,7 +134,13 @@ fn a_full_sync_that_always_fails_is_tried_twice_a_second() {
                 Action::Deliver(id, events) => {
                     it.on(now + 3, Input::Told(id, vec![Verdict::Delivered; events.len()], String::new()));
                 }
-                Action::Keep(_) | Action::Watch(_) | Action::Rotate | Action::Settle | Action::EraseKept | Action::Say(..) | Action::End(..) => {}
+                Action::Keep(_)
+                | Action::Watch(_)
+                | Action::Rotate
+                | Action::Settle
+                | Action::EraseKept
+                | Action::Say(..)
+                | Action::End(..) => {}
                 Action::Spawn(_) | Action::Kill(_) | Action::Drained => {}
             }
         }

@@ -7,15 +7,15 @@ mod kept;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use common::event::{Change, Dirt, RootId, TreeId};
-use common::message::{Deletions, Job, MAX_JOB_BYTES, Outcome, Work};
+use common::event::{Change, DOUBTED, Dirt, RootId, TreeId};
+use common::message::{Comparison, Deletions, Job, MAX_JOB_BYTES, Outcome, Work};
 use common::path::RelPath;
 
 use super::backlog::{Backlog, Collapsed, Entry, MAX_PATHS, Taken, Traffic};
 use super::recursive::Recursive;
 
-use audit::Audit;
 use super::{Lane, earliest};
+use audit::Audit;
 
 /// Signs of life without progress, two seconds apart, before nobody waits any more.
 const STALLED: u8 = 3;
@@ -116,8 +116,9 @@ struct FullLane {
     trouble: Option<Outcome>,
     /// What changed while it ran: its list may be older than what the batches sent.
     replay: Backlog,
-    /// When the first of what is wanted was asked for.
+    /// When the first of what is wanted was asked for; and whether that is still owed.
     asked: Duration,
+    owed: bool,
     /// The second belt: rsync found more to delete than may go, until somebody approves.
     held: bool,
     /// Somebody did: the next one has no bound.
@@ -170,7 +171,7 @@ impl Remote {
 
     /// Asks for a full sync; one that may delete is not replaced by one that may not.
     pub fn want_full(&mut self, now: Duration, deletions: Deletions) {
-        if self.full_is_idle() {
+        if !std::mem::replace(&mut self.full.owed, true) {
             self.full.asked = now;
         }
         if self.full.wanted != Some(Deletions::Travel) {
@@ -282,10 +283,14 @@ impl Remote {
                 let subtrees =
                     taken.iter().filter(|(_, entry)| deep(entry.dirt)).map(|(path, _)| path.clone());
                 self.recursive.begin(now, lane, subtrees);
+                let doubted = taken.iter().any(|(_, entry)| entry.mask & DOUBTED != 0);
+                let by = if doubted { Comparison::Checksums } else { Comparison::Times };
                 self.in_flight = Some(taken);
-                Job { root, deletions, max_delete: None, work }
+                Job { root, deletions, max_delete: None, by, work }
             }
-            Lane::Full if self.full.wanted.is_none() || now < self.full.not_before => self.begin_audit(root)?,
+            Lane::Full if self.full.wanted.is_none() || now < self.full.not_before => {
+                self.begin_audit(root)?
+            }
             Lane::Full => {
                 let wanted = self.full.wanted.take()?;
                 self.full.running = Some(wanted);
@@ -293,7 +298,7 @@ impl Remote {
                     if wanted == Deletions::Held || self.holds_full() { Deletions::Held } else { deletions };
                 let all = (deletions == Deletions::Travel).then(RelPath::root);
                 self.recursive.begin(now, lane, all.into_iter());
-                Job { root, deletions, max_delete: None, work: Work::Full }
+                Job { root, deletions, max_delete: None, by: Comparison::Times, work: Work::Full }
             }
         };
         self.note_work(now, lane);
@@ -354,9 +359,14 @@ impl Remote {
     }
 
     fn collapse(&mut self, now: Duration, limit: usize) -> Option<Collapsed> {
+        if self.backlog.len() <= limit {
+            return None;
+        }
+        let oldest = self.backlog.oldest();
         let collapsed = self.backlog.collapse(now, limit)?;
         if collapsed == Collapsed::Whole {
             self.want_full(now, Deletions::Travel);
+            self.full.asked = oldest.unwrap_or(now).min(self.full.asked);
         }
         Some(collapsed)
     }

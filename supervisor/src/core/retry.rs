@@ -16,9 +16,7 @@ fn pace(outcome: Outcome) -> (Duration, Duration) {
         | Outcome::UnknownHost
         | Outcome::Misconfigured
         | Outcome::NoSpace
-        | Outcome::ReadOnly => {
-            (2_000, 60_000)
-        }
+        | Outcome::ReadOnly => (2_000, 60_000),
         Outcome::Partial => (1_000, 60_000),
         Outcome::RootGone | Outcome::RootEmpty | Outcome::Done => (1_000, 1_000),
     };

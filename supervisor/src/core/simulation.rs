@@ -138,7 +138,13 @@ impl World {
                 }
                 Action::Log(..) => {}
                 Action::Drained => self.drained = true,
-                Action::Keep(_) | Action::Watch(_) | Action::Rotate | Action::Settle | Action::EraseKept | Action::Say(..) | Action::End(..) => {}
+                Action::Keep(_)
+                | Action::Watch(_)
+                | Action::Rotate
+                | Action::Settle
+                | Action::EraseKept
+                | Action::Say(..)
+                | Action::End(..) => {}
             }
         }
         inputs

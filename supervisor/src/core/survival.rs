@@ -295,11 +295,15 @@ impl Disk {
             NameOp::Entry(path, stamp) => drop(self.names.insert(path, stamp.mark)),
             NameOp::Gone(path) => drop(self.names.remove(&path)),
             NameOp::Listing { entries, .. } => {
-                let new: BTreeMap<RelPath, u64> =
-                    entries.into_iter().map(|(name, stamp)| (RelPath::new(name).unwrap(), stamp.mark)).collect();
+                let new: BTreeMap<RelPath, u64> = entries
+                    .into_iter()
+                    .map(|(name, stamp)| (RelPath::new(name).unwrap(), stamp.mark))
+                    .collect();
                 if self.whole {
                     let changed = new.iter().filter(|(path, mark)| self.names.get(*path) != Some(mark));
-                    finds.extend(changed.map(|(path, _)| Find { path: path.clone(), kind: FindKind::Changed }));
+                    finds.extend(
+                        changed.map(|(path, _)| Find { path: path.clone(), kind: FindKind::Changed }),
+                    );
                     let gone = self.names.keys().filter(|path| !new.contains_key(*path));
                     let kind = FindKind::Gone { directory: false, names: 1 };
                     finds.extend(gone.map(|path| Find { path: path.clone(), kind }));

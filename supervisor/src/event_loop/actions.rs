@@ -80,9 +80,16 @@ impl EventLoop {
     }
 
     /// What a role's standard output is, where it is not its log.
-    fn output(&self, role: Role) -> Option<OwnedFd> {
+    fn output(&mut self, role: Role) -> Option<OwnedFd> {
         if role == Role::Keeper {
-            return self.state.as_ref().and_then(|state| state.try_clone().ok()).map(Into::into);
+            let state = self.state.as_ref()?;
+            // Nobody has it open but us: the one that found it damaged is dead.
+            if std::mem::take(&mut self.erase)
+                && let Err(error) = state.set_len(0)
+            {
+                error!("state file cannot be emptied: {error}");
+            }
+            return state.try_clone().ok().map(Into::into);
         }
         let Role::Plugin(id) = role else { return None };
         let (plugin, _) = self.plan.plugin(id)?;
@@ -129,16 +136,16 @@ impl EventLoop {
 
     fn send_watch(&mut self, order: WatcherOrder) {
         let number = self.next_ticket();
-        let Some(child) = self.children.values_mut().find(|child| child.role == Role::Watcher) else { return };
+        let Some(child) = self.children.values_mut().find(|child| child.role == Role::Watcher) else {
+            return;
+        };
         if !child.send_watch(order, number) {
             send_kill(child.pid);
         }
     }
 
     fn erase_kept(&mut self) {
-        if let Some(Err(error)) = self.state.as_ref().map(|state| state.set_len(0)) {
-            error!("state file cannot be emptied: {error}");
-        }
+        self.erase = true;
         self.kill(Role::Keeper);
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use common::log::Shown;
 
 use super::EventLoop;
-use crate::control::protocol::{DeletesWhat as Word, Request};
+use crate::control::protocol::{DeletesWhat as Word, MAX_REPLY, Request};
 use crate::control::server::{Client, Control};
 use crate::core::{Ask, ClientId, DeletesWhat, Input};
 
@@ -32,13 +32,24 @@ impl EventLoop {
                 continue;
             };
             self.asking.remove(&id);
+            self.cut.remove(&id);
             self.tell(Input::AskerGone(id));
         }
     }
 
     pub(super) fn say_to(&mut self, id: ClientId, text: &str) {
-        if let Some((control, client)) = self.client(id) {
+        let Some((control, client)) = self.client(id) else { return };
+        // What a slow terminal has no room for is left out, rather than the answer.
+        if control.room(client) > MAX_REPLY.saturating_mul(2) {
             control.say(client, text);
+        } else if self.cut.insert(id) {
+            self.say_cut(id);
+        }
+    }
+
+    fn say_cut(&mut self, id: ClientId) {
+        if let Some((control, client)) = self.client(id) {
+            control.say(client, "(more than can be shown at once is left out)");
         }
     }
 
@@ -47,6 +58,7 @@ impl EventLoop {
             control.end(client, exit);
         }
         self.asking.remove(&id);
+        self.cut.remove(&id);
     }
 
     fn client(&mut self, id: ClientId) -> Option<(&mut Control, Client)> {

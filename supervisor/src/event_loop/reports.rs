@@ -2,13 +2,14 @@
 //! exist. Anything else is a violation, and ends the child.
 
 use common::event::{Change, TreeId};
-use common::keep::{Find, KeeperReport};
+use common::keep::MAX_REASON;
 use common::log::Shown;
 use common::message::{MAX_TAIL, PluginReport, SyncerReport, WatcherReport};
 use log::{Level, log};
 
 use super::EventLoop;
-use crate::child::{Awaited, Standing};
+use crate::child::Standing;
+use crate::core::dispatch::Left;
 use crate::core::{Input, JobEnd, Pace, PluginId, Role};
 
 /// Most reports that end in the log, of one child in a second: the watcher's own bound of
@@ -31,7 +32,6 @@ impl EventLoop {
             WatcherReport::Outdated => self.dismiss(pid, Standing::Outdated),
             WatcherReport::Watching { tree, root, directories } => {
                 self.tell(Input::Watching(known(tree)?, root, directories));
-                self.take_left(tree);
                 self.announce(tree, root);
             }
             WatcherReport::Changes(tree, changes) => {
@@ -57,12 +57,16 @@ impl EventLoop {
                      To cure: sysctl fs.inotify.max_user_watches={limit}"
                 );
             }
+            WatcherReport::Names(_, ops) if ops.is_empty() => return Err("names without a name".to_owned()),
             WatcherReport::Names(tree, ops) => self.tell(Input::Names(known(tree)?, ops)),
             WatcherReport::Listed { tree, path, pass } => {
                 self.tell(Input::Listed(known(tree)?, path, pass));
             }
             WatcherReport::NamesLost => self.tell(Input::NamesLost),
             WatcherReport::Flushed(number) => self.flushed(pid, number)?,
+            WatcherReport::Proved(number) => {
+                self.children.get_mut(&pid).ok_or("a child that does not exist")?.proves(number)?;
+            }
             WatcherReport::Beat { busy } => {
                 let pace = if busy { Pace::Busy } else { Pace::Idle };
                 self.tell(Input::Alive(Role::Watcher, pace));
@@ -81,6 +85,7 @@ impl EventLoop {
             | WatcherReport::Listed { .. }
             | WatcherReport::NamesLost
             | WatcherReport::Flushed(_)
+            | WatcherReport::Proved(_)
             | WatcherReport::Beat { .. } => Ok(()),
             WatcherReport::Watching { .. }
             | WatcherReport::Rescan { .. }
@@ -117,7 +122,7 @@ impl EventLoop {
                 }
                 self.tell(Input::Differs(role, found));
             }
-            SyncerReport::Done { ticket, outcome, status, mut tail, failed } => {
+            SyncerReport::Done { ticket, outcome, status, mut tail, mut failed } => {
                 self.expect_ready(pid)?;
                 let child = self.children.get_mut(&pid).ok_or("a child that does not exist")?;
                 if child.ticket != Some(ticket) {
@@ -125,6 +130,9 @@ impl EventLoop {
                 }
                 child.ticket = None;
                 clean(&mut tail);
+                for path in failed.iter_mut().flatten() {
+                    path.reason = one_line(&path.reason, MAX_REASON);
+                }
                 self.tell(Input::Done(role, JobEnd { outcome, status, tail, failed }));
             }
         }
@@ -132,11 +140,24 @@ impl EventLoop {
     }
 
     /// What an earlier run had heard of and perhaps not committed: it happened again.
-    fn take_left(&mut self, tree: TreeId) {
+    pub(super) fn take_left(&mut self) {
+        let trees = u16::try_from(self.plan.trees()).unwrap_or(u16::MAX);
+        for tree in (0..trees).map(TreeId).filter(|_| !self.left.is_empty()).collect::<Vec<_>>() {
+            match self.core.left(tree) {
+                Left::Wait => {}
+                Left::Take => self.take_left_of(tree),
+                Left::Drop => {
+                    let number = self.plan.number(tree);
+                    self.left.retain(|(owner, _, _)| *owner != number);
+                }
+            }
+        }
+    }
+
+    fn take_left_of(&mut self, tree: TreeId) {
         let number = self.plan.number(tree);
         let of_tree = self.left.extract_if(.., |(owner, _, _)| *owner == number);
-        let changes: Vec<Change> =
-            of_tree.map(|(_, path, dirt)| Change { path, dirt, mask: 0 }).collect();
+        let changes: Vec<Change> = of_tree.map(|(_, path, dirt)| Change { path, dirt, mask: 0 }).collect();
         if !changes.is_empty() {
             self.tell(Input::Changes(tree, changes));
         }
@@ -144,55 +165,8 @@ impl EventLoop {
 
     fn flushed(&mut self, pid: i32, number: u64) -> Result<(), String> {
         let child = self.children.get_mut(&pid).ok_or("a child that does not exist")?;
-        let asked = child.proves(number)?;
-        if let Some(asked) = asked {
-            self.tell(Input::Flushed(asked));
-        }
-        Ok(())
-    }
-
-    pub(super) fn keeper_says(&mut self, pid: i32, report: KeeperReport) -> Result<(), String> {
-        if report == KeeperReport::Ready {
-            return self.ready(pid, Role::Keeper);
-        }
-        self.expect_ready(pid)?;
-        let trees = self.plan.trees();
-        let known = |tree: TreeId| usize::from(tree.0) < trees;
-        let child = self.children.get_mut(&pid).ok_or("a child that does not exist")?;
-        let first = child.keeps.front();
-        let answers = match &report {
-            KeeperReport::Done(ticket) => first == Some(&(*ticket, Awaited::Done)),
-            KeeperReport::Committed(ticket, _) => first == Some(&(*ticket, Awaited::Committed)),
-            KeeperReport::Compared(tree, path, _) => {
-                first.is_some_and(|(_, awaited)| *awaited == Awaited::Compared(*tree, path.clone()))
-            }
-            KeeperReport::Found(tree, _) => known(*tree),
-            KeeperReport::Ready
-            | KeeperReport::Kept(_)
-            | KeeperReport::Loaded { .. }
-            | KeeperReport::Beat
-            | KeeperReport::Trouble(..) => true,
-        };
-        if !answers {
-            return Err("an answer to what it was not asked".to_owned());
-        }
-        match &report {
-            KeeperReport::Done(_) | KeeperReport::Committed(..) | KeeperReport::Compared(..) => {
-                child.keeps.pop_front();
-            }
-            KeeperReport::Found(..)
-            | KeeperReport::Ready
-            | KeeperReport::Kept(_)
-            | KeeperReport::Loaded { .. }
-            | KeeperReport::Beat
-            | KeeperReport::Trouble(..) => {}
-        }
-        if let (KeeperReport::Found(tree, finds), Some(recent)) = (&report, &mut self.recent) {
-            let changes: Vec<Change> = finds.iter().filter_map(Find::change).collect();
-            recent.note(self.plan.number(*tree), &changes);
-        }
-        self.tell(Input::Alive(Role::Keeper, Pace::Idle));
-        self.tell(Input::Keeper(report));
+        let asked = child.flushed(number)?;
+        self.tell(Input::Flushed(asked));
         Ok(())
     }
 
@@ -227,7 +201,7 @@ impl EventLoop {
     }
 
     /// A child says that it is confined; that is looked at from outside before it gets work.
-    fn ready(&mut self, pid: i32, role: Role) -> Result<(), String> {
+    pub(super) fn ready(&mut self, pid: i32, role: Role) -> Result<(), String> {
         let child = self.children.get_mut(&pid).ok_or("a child that does not exist")?;
         if child.ready {
             return Err("ready twice".to_owned());
@@ -238,10 +212,17 @@ impl EventLoop {
         Ok(())
     }
 
-    fn expect_ready(&self, pid: i32) -> Result<(), String> {
+    pub(super) fn expect_ready(&self, pid: i32) -> Result<(), String> {
         let ready = self.children.get(&pid).is_some_and(|child| child.ready);
         if ready { Ok(()) } else { Err("a report before it was ready".to_owned()) }
     }
+}
+
+/// A child's words in one line, at most so many bytes of them.
+pub(super) fn one_line(words: &str, most: usize) -> String {
+    let mut line: String = words.chars().map(|ch| if ch.is_control() { ' ' } else { ch }).collect();
+    line.truncate(line.floor_char_boundary(most));
+    line
 }
 
 /// A child's words: bounded, and without what would forge a line.

@@ -118,9 +118,9 @@ impl<'a> Index<'a> {
             return Ok(());
         }
         let path = listing.join(name)?;
-        let kind = self.take_over(&path, kept, *seen)?;
+        self.take_over(&path, kept, *seen)?;
         self.put(listing.directory, name, *seen)?;
-        self.tell(listing, path, kind)
+        self.tell(listing, path, FindKind::Changed)
     }
 
     fn tell(&mut self, listing: &Listing<'_>, path: RelPath, kind: FindKind) -> Result<(), Failure> {
@@ -130,15 +130,14 @@ impl<'a> Index<'a> {
         }
     }
 
-    /// What it means that `seen` stands where `kept` stood. A directory that is there no more takes
-    /// all that it held along.
-    fn take_over(&mut self, path: &RelPath, kept: Option<Stamp>, seen: Stamp) -> Result<FindKind, Fault> {
-        let Some(kept) = kept.filter(|kept| kept.directory) else { return Ok(FindKind::Changed) };
-        if seen.directory && seen.inode == kept.inode {
-            return Ok(FindKind::Changed);
+    /// `seen` stands where `kept` stood. A directory that is none any more takes all that it held
+    /// along.
+    fn take_over(&mut self, path: &RelPath, kept: Option<Stamp>, seen: Stamp) -> Result<(), Fault> {
+        // Another directory in its place is listed too, and what it lacks is found name by name.
+        if kept.is_some_and(|kept| kept.directory) && !seen.directory {
+            self.forget_below(path)?;
         }
-        self.forget_below(path)?;
-        Ok(if seen.directory { FindKind::Replaced } else { FindKind::Changed })
+        Ok(())
     }
 
     fn get(&self, parent: &RelPath, name: &[u8]) -> Result<Option<Stamp>, Fault> {

@@ -259,10 +259,15 @@ fn what_a_listing_finds() {
         [
             found("a", FindKind::Changed),
             found("d", FindKind::Gone { directory: true, names: 4 }),
-            found("e", FindKind::Replaced),
+            found("e", FindKind::Changed),
             found("f", FindKind::Changed),
             found("g", FindKind::Changed),
         ]
+    );
+    // What the other directory lacks is found when it is listed.
+    assert_eq!(
+        bench.names(0, &[listing("e", &[], Purpose::Compare)]),
+        [found("e/x", FindKind::Gone { directory: false, names: 1 })]
     );
     let left: Vec<_> = bench.index(0);
     assert_eq!(left, now.map(|(name, stamp)| (path(name), stamp)));

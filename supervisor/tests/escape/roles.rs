@@ -81,7 +81,13 @@ impl Role {
         uplink.send(&SyncerReport::Ready).map_err(io::Error::other)?;
         self.idle(&orders, &plan, |order| {
             let SyncerOrder::Sync { ticket, .. } = order else { return Ok(()) };
-            let done = SyncerReport::Done { ticket, outcome: Outcome::Done, status: 0, tail: String::new(), failed: None };
+            let done = SyncerReport::Done {
+                ticket,
+                outcome: Outcome::Done,
+                status: 0,
+                tail: String::new(),
+                failed: None,
+            };
             uplink.send(&done).map_err(io::Error::other)
         })
     }

@@ -61,8 +61,8 @@ fn seen_one_by_one_and_held() {
     assert_eq!(present(&mirror.replica("")), left);
     let (code, again) = mirror.ask(&["deletes", "list"]);
     assert_eq!((code, again), (Some(0), text));
-    let (code, text) = mirror.ask(&["deletes", "approve"]);
-    assert_eq!(code, Some(0), "{text}");
+    let (code, said) = mirror.ask(&["deletes", "approve"]);
+    assert_eq!(code, Some(0), "{said}");
     mirror.wait_equal(RECOVERED);
     assert_eq!(mirror.ask(&["deletes", "list"]).0, Some(1));
 }

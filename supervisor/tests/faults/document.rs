@@ -14,11 +14,10 @@ fn every_claim_has_its_test() {
         document.split('`').skip(1).step_by(2).filter(|words| words.contains(".rs::")).collect();
     for name in &named {
         let (file, test) = name.split_once("::").unwrap();
-        let text = [tests.join("faults").join(file), tests.join(file)]
-            .iter()
-            .find_map(|it| fs::read_to_string(it).ok());
-        let text = text.unwrap_or_else(|| panic!("there is no {file}"));
-        assert!(text.contains(&format!("#[test]\nfn {test}()")), "{name} is no test");
+        let places = [tests.join("faults").join(file), tests.join(file)];
+        let source = places.iter().find_map(|place| fs::read_to_string(place).ok());
+        let source = source.unwrap_or_else(|| panic!("there is no {file}"));
+        assert!(source.contains(&format!("#[test]\nfn {test}()")), "{name} is no test");
     }
     assert!(named.len() >= FEWEST, "only {} tests are named", named.len());
 }

@@ -41,9 +41,9 @@ fn every_kind_of_change_is_found() {
     for way in ["stopped", "killed"] {
         let mut mirror = known(exact().remotes(&[LOCALHOST, LOCALHOST]), some);
         if way == "stopped" {
-            mirror.stop()
+            mirror.stop();
         } else {
-            mirror.kill_all(&mut Random(1))
+            mirror.kill_all(&mut Random(1));
         }
         change_everything(&mirror.source(""));
         mirror.run();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::support::{Mirror, Setup, scale, write};
 
 /// By when everything is equal again, however long the pauses before a retry have become.
-pub const RECOVERED: Duration = Duration::from_secs(40);
+pub const RECOVERED: Duration = Duration::from_mins(3);
 
 /// A number that is larger in the long form; the environment's `name` counts more than both.
 pub fn sized(name: &str, short: u64, long: u64) -> u64 {
@@ -34,10 +34,16 @@ pub fn known(setup: Setup, fill: impl FnOnce(&Path)) -> Mirror {
     mirror
 }
 
-/// A few files of every kind.
+/// As many bytes as no content of another number has.
+pub fn content(n: usize) -> String {
+    format!("{n:05}{}", ".".repeat(n))
+}
+
+/// A few files of every kind. No two of them have one size: what shares size and time with another
+/// and not what it holds is beyond any rsync without checksums.
 pub fn some(root: &Path) {
     for n in 0..40 {
-        write(root.join(format!("dir{}/file{n}", n % 4)), format!("file {n}"));
+        write(root.join(format!("dir{}/file{n}", n % 4)), content(n));
     }
     write(root.join("dir0/deep/deeper/file"), "deep");
     write(root.join("top"), "top");

@@ -50,7 +50,7 @@ fn a_remote_down_under_a_flood() {
     eprintln!("flood: changes={changes} paths={paths} took {:?}", began.elapsed());
     write(mirror.source("last"), "last");
     // Everything is seen before it is measured.
-    let flushed = mirror.ask(&["wait", "--timeout", "5"]);
+    let flushed = mirror.ask(&["wait", "--timeout", "2"]);
     assert_eq!(flushed.0, Some(1), "{}", flushed.1);
     let supervisor = mirror.supervisor().pid();
     let used = peak(supervisor);
@@ -65,6 +65,8 @@ fn a_remote_down_under_a_flood() {
     }
     let began = Instant::now();
     mirror.daemon.again();
+    let arrived = mirror.ask(&["wait", "--timeout", "180"]);
+    assert_eq!(arrived.0, Some(0), "{}", arrived.1);
     mirror.wait_equal(RECOVERED);
     mirror.settle();
     let sent = proxy.bytes();

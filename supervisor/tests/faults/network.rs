@@ -134,7 +134,7 @@ fn a_network_that_is_cut_and_healed() {
         cable.cut();
         write(mirror.source("dir/while it is cut"), name);
         fs::rename(mirror.source("first"), mirror.source("other")).unwrap();
-        pause(Duration::from_secs(sized("CUT_SECONDS", 4, 90)));
+        pause(Duration::from_secs(sized("CUT_SECONDS", 2, 90)));
         cable.heal();
         mirror.wait_equal(RECOVERED);
         fs::rename(mirror.source("other"), mirror.source("first")).unwrap();

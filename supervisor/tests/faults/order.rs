@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 
-use crate::ground::{RECOVERED, exact, known, sized, some};
+use crate::ground::{RECOVERED, content, exact, known, sized, some};
 use crate::support::random::{Random, seed};
 use crate::support::{Mirror, SOON, pause, wait_until, write};
 
@@ -24,6 +24,7 @@ fn changing_places_again_and_again() {
     let mirror = known(exact(), some);
     write(mirror.source("file"), "a file");
     for round in 0..sized("ORDER_ROUNDS", 60, 2000) {
+        let round = usize::try_from(100 + round).unwrap();
         match random.below(6) {
             0 => swap(&mirror, "dir0", "dir1"),
             1 => swap(&mirror, "file", "dir2"),
@@ -37,17 +38,14 @@ fn changing_places_again_and_again() {
                 let path = mirror.source("kind");
                 let _ = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
                 let inside = if random.once_in(2) { path } else { path.join("dir/inside") };
-                write(inside, format!("round {round}"));
+                write(inside, content(round));
             }
-            4 => write(
-                mirror.source(format!("dir{}/file in a moving one", random.below(2))),
-                format!("{round}"),
-            ),
+            4 => write(mirror.source(format!("dir{}/file in a moving one", random.below(2))), content(round)),
             _ => {
                 let name = |n| mirror.source(format!("dir3/file{n}"));
                 fs::rename(name(3), name(7)).unwrap();
                 fs::rename(name(11), name(3)).unwrap();
-                write(name(11), format!("round {round}"));
+                write(name(11), content(round));
             }
         }
         if random.once_in(4) {

@@ -12,7 +12,7 @@ use crate::support::{LOCALHOST, Mirror, SOON, exists, holds, write};
 #[test]
 fn what_was_written_before_a_wait_is_there_after_it() {
     let mut mirror = known(exact().remotes(&[LOCALHOST, LOCALHOST]), some);
-    for round in 0..sized("WAIT_ROUNDS", 10, 200) {
+    for round in 0..sized("WAIT_ROUNDS", 4, 200) {
         let text = format!("round {round}");
         for n in 0..10 {
             write(mirror.source(format!("new{round}/file{n}")), &text);

@@ -55,7 +55,11 @@ impl Mirror {
         for (replica, &source) in self.replicas.iter().zip(&self.source_of) {
             let mut from = self.sources[source].clone().into_os_string();
             from.push("/");
-            let status = Command::new("rsync").args(["-aH", "--modify-window=-1", "--"]).arg(from).arg(replica).status();
+            let status = Command::new("rsync")
+                .args(["-aH", "--modify-window=-1", "--"])
+                .arg(from)
+                .arg(replica)
+                .status();
             assert!(status.unwrap().success());
         }
     }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use common::config::{FilterExpression, Remote, RsyncOptions};
 use common::confine::{Confined, Confinement};
 use common::event::{Dirt, RootId};
-use common::message::{Deletions, Job, Outcome, SyncSlice, Work};
+use common::message::{Comparison, Deletions, Job, Outcome, SyncSlice, Work};
 use common::path::RelPath;
 use syncer::{JobEnd, Worker};
 
@@ -86,7 +86,13 @@ impl Mirror {
     pub(crate) fn run_on(&self, root: RootId, work: Work) -> JobEnd {
         let mut worker = Worker::new(self.slice.clone(), Confined::not()).unwrap();
         worker.run(
-            &Job { root, deletions: self.deletions, max_delete: self.max_delete, work },
+            &Job {
+                root,
+                deletions: self.deletions,
+                max_delete: self.max_delete,
+                by: Comparison::Times,
+                work,
+            },
             &mut |_| {},
             &mut |_| {},
         )

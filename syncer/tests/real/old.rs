@@ -12,7 +12,7 @@ use common::config::Ssh;
 use common::confine::Confined;
 use common::event::Dirt::{self, Deep, Removed, RemovedDir, Touched};
 use common::event::RootId;
-use common::message::{Job, Outcome, SshSlice, SyncSlice, Work};
+use common::message::{Comparison, Job, Outcome, SshSlice, SyncSlice, Work};
 use common::path::RelPath;
 use syncer::{JobEnd, Worker};
 
@@ -32,7 +32,8 @@ impl<'a> Life<'a> {
 
     pub(crate) fn run(&mut self, work: Work) -> JobEnd {
         let root = RootId::from(&fs::metadata(&self.mirror.source).unwrap());
-        let job = Job { root, deletions: self.mirror.deletions, max_delete: None, work };
+        let job =
+            Job { root, deletions: self.mirror.deletions, max_delete: None, by: Comparison::Times, work };
         let end = self.worker.run(&job, &mut |_| {}, &mut |_| {});
         self.worker.warm_up(&job, &end);
         end

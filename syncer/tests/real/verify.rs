@@ -25,7 +25,7 @@ fn verify(mirror: &Mirror, tops: &[&str], by: Comparison) -> Verified {
     let root = RootId::from(&fs::metadata(&mirror.source).unwrap());
     let tops = tops.iter().map(|top| RelPath::new(*top).unwrap()).collect();
     let work = Work::Verify { tops, by };
-    let job = Job { root, deletions: Deletions::Held, max_delete: None, work };
+    let job = Job { root, deletions: Deletions::Held, max_delete: None, by: Comparison::Times, work };
     let mut worker = Worker::new(mirror.slice.clone(), Confined::not()).unwrap();
     let (mut found, mut frames) = (Vec::new(), Vec::new());
     let end = worker.run(&job, &mut |_| {}, &mut |differences| {
@@ -175,6 +175,7 @@ fn an_empty_and_another_root() {
         root: RootId { device: 0, inode: 0, born: 0 },
         deletions: Deletions::Travel,
         max_delete: None,
+        by: Comparison::Times,
         work: Work::Verify { tops: vec![RelPath::root()], by: Comparison::Times },
     };
     let mut worker = Worker::new(mirror.slice.clone(), Confined::not()).unwrap();

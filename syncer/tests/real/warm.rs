@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use common::confine::Confined;
 use common::event::{Dirt, RootId};
-use common::message::{Deletions, Job, Outcome, SyncSlice};
+use common::message::{Comparison, Deletions, Job, Outcome, SyncSlice};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use syncer::Worker;
@@ -32,7 +32,13 @@ impl Warmed {
     fn run(&mut self, path: &str, deletions: Deletions) -> Outcome {
         let meta = fs::metadata(&self.mirror.source).unwrap();
         let root = RootId::from(&meta);
-        let job = Job { root, deletions, max_delete: None, work: batch(&[(path, Dirt::Touched)]) };
+        let job = Job {
+            root,
+            deletions,
+            max_delete: None,
+            by: Comparison::Times,
+            work: batch(&[(path, Dirt::Touched)]),
+        };
         let end = self.worker.run(&job, &mut |_| {}, &mut |_| {});
         self.worker.warm_up(&job, &end);
         end.outcome

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use common::config::Repair;
-use common::event::{Change, Dirt, TreeId};
+use common::event::{Change, DOUBTED, Dirt, TreeId};
 use common::keep::NameOp;
 use common::message::{Comparison, Difference, DifferenceKind, Outcome};
 use common::path::RelPath;
@@ -35,6 +35,8 @@ pub struct AuditPlan {
     pub by: Comparison,
     /// Of the time, so many parts in a hundred.
     pub budget: u8,
+    /// Whether a tree is compared at once, and not in slices.
+    pub whole: bool,
 }
 
 /// All comparisons.
@@ -87,20 +89,19 @@ impl Audits {
             return;
         }
         let tops = self.tops.entry(tree).or_default();
-        let mut add = |path: RelPath| {
-            if tops.len() < MAX_TOPS {
-                tops.insert(path);
-            }
-        };
         for op in ops {
             match op {
                 NameOp::Listing { directory, entries, .. } if directory.is_root() => {
-                    entries.iter().filter_map(|(name, _)| RelPath::new(name.clone()).ok()).for_each(&mut add);
+                    let names = entries.iter().filter_map(|(name, _)| RelPath::new(name.clone()).ok());
+                    tops.extend(names.take(MAX_TOPS.saturating_sub(tops.len())));
                 }
                 NameOp::Entry(path, _) if path.parent().is_some_and(|parent| parent.is_root()) => {
-                    add(path.clone());
+                    tops.extend((tops.len() < MAX_TOPS).then(|| path.clone()));
                 }
-                NameOp::Listing { .. } | NameOp::Entry(..) | NameOp::Gone(_) => {}
+                NameOp::Gone(path) => {
+                    tops.remove(path);
+                }
+                NameOp::Listing { .. } | NameOp::Entry(..) => {}
             }
         }
     }
@@ -159,7 +160,11 @@ impl Dispatcher {
         for id in self.remote_ids() {
             let Some(remote) = self.remotes.get(usize::from(id.0)) else { continue };
             let tops = self.audits.tops.get(&remote.tree).cloned().unwrap_or_default();
-            let slices = if tops.is_empty() { [RelPath::root()].into() } else { tops.into_iter().collect() };
+            let slices = if tops.is_empty() || plan.whole {
+                [RelPath::root()].into()
+            } else {
+                tops.into_iter().collect()
+            };
             let queue = self.audits.queues.entry(id).or_default();
             // A round that takes longer than its pause is not overtaken.
             if queue.iter().all(|audit| audit.client.is_some()) {
@@ -203,8 +208,8 @@ impl Dispatcher {
         let Some(queue) = self.audits.queues.get_mut(&id) else { return };
         let Some(audit) = queue.pop_front() else { return };
         let client = audit.client;
-        let last = client.is_some()
-            && !self.audits.queues.values().flatten().any(|other| other.client == client);
+        let last =
+            client.is_some() && !self.audits.queues.values().flatten().any(|other| other.client == client);
         let Some(remote) = self.remotes.get(usize::from(id.0)) else { return };
         let (label, tree) = (remote.label.clone(), remote.tree);
         let repaired = if audit.repair == Repair::On { self.fix(now, id, tree, &audit, out) } else { 0 };
@@ -254,7 +259,8 @@ impl Dispatcher {
         out: &mut Vec<Action>,
     ) -> usize {
         let most = self.trees.get(usize::from(tree.0)).and_then(|tree| tree.brake.max_delete());
-        let too_many = most.is_some_and(|most| audit.extras.len() > usize::try_from(most).unwrap_or(usize::MAX));
+        let too_many =
+            most.is_some_and(|most| audit.extras.len() > usize::try_from(most).unwrap_or(usize::MAX));
         let extras: &[Change] = if too_many || !self.delete { &[] } else { &audit.extras };
         let Some(remote) = self.remotes.get_mut(usize::from(id.0)) else { return 0 };
         if too_many {
@@ -317,7 +323,8 @@ impl Audit {
         self.first.get_or_insert_with(|| it.path.clone());
         let fixes = if it.kind == DifferenceKind::Extra { &mut self.extras } else { &mut self.fixes };
         if fixes.len() < MAX_PATHS {
-            fixes.push(Change { path: it.path, dirt, mask: 0 });
+            let mask = if self.by == Comparison::Checksums { DOUBTED } else { 0 };
+            fixes.push(Change { path: it.path, dirt, mask });
         }
     }
 }

@@ -20,8 +20,11 @@ use crate::core::keeping::Keeping;
 use crate::core::remote::Remote;
 use crate::core::{Action, Input, RemoteId, Role, notice};
 
+/// How long a start waits for what was kept: until then it is not known whether the root is the one
+/// that it speaks of.
+const PAST: Duration = Duration::from_secs(5);
 /// Deaths of a keeper before it has told all, until its file is taken for damaged.
-const DEATHS: u32 = 3;
+const DEATHS: u32 = 5;
 
 /// What is known of the runs before this one.
 #[derive(Debug, Default)]
@@ -36,6 +39,38 @@ pub(super) struct Past {
     deaths: u32,
     /// The file cannot be written; said once.
     unwritable: bool,
+    /// So the keeper that said it will end.
+    excused: bool,
+    /// When nobody waits for what was kept any more.
+    wait: Option<Duration>,
+}
+
+impl Past {
+    /// A start waits for what was kept.
+    pub(super) fn wait_until(&mut self, now: Duration) {
+        self.wait = Some(now.saturating_add(PAST));
+    }
+
+    /// It does no more.
+    pub(super) fn waited(&mut self) {
+        self.wait = None;
+    }
+
+    /// How long.
+    pub(super) fn until(&self) -> Option<Duration> {
+        self.wait
+    }
+}
+
+/// What becomes of changes that an earlier run had heard of and perhaps not written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    /// Not known yet.
+    Wait,
+    /// They happened again.
+    Take,
+    /// They are of another root.
+    Drop,
 }
 
 /// What the disk knows of a tree.
@@ -46,8 +81,18 @@ pub(super) struct Memory {
     knowledge: Option<Knowledge>,
     /// Since when what nobody saw is being found.
     pub(super) catching_up: Option<Duration>,
+    /// Which of the tree's listings says that it was; and those that were told, and compared.
+    awaited: u64,
+    told: u64,
+    compared: u64,
+    /// Parts of the tree that are being compared by themselves.
+    parts: u64,
     /// What was found since then: changed, gone.
     found: (u64, u64),
+    /// The time before this run was made up for.
+    greeted: bool,
+    /// Another directory than before stands at the root.
+    moved: bool,
     /// The keeper knows all names that were reported.
     pub(super) listed: bool,
 }
@@ -56,11 +101,42 @@ impl Memory {
     /// Something happened that nobody saw.
     pub(super) fn catch_up(&mut self, now: Duration) {
         self.catching_up.get_or_insert(now);
+        self.awaited = self.told.saturating_add(1);
     }
 
+    /// A part of it has to be looked at.
+    pub(super) fn catch_up_part(&mut self) {
+        self.parts = self.parts.saturating_add(1);
+    }
+
+    /// True while what nobody saw is being found.
+    pub(super) fn is_catching_up(&self) -> bool {
+        self.catching_up.is_some() || self.parts > 0
+    }
+
+    /// The keeper is gone: the next one says what is on disk, and all is listed again.
+    fn forget_disk(&mut self) {
+        self.root = None;
+        (self.told, self.compared, self.parts) = (0, 0, 0);
+        self.awaited = u64::from(self.catching_up.is_some());
+    }
 }
 
 impl Dispatcher {
+    /// True while it is not known what was kept: no job runs before.
+    pub(super) fn awaits_past(&self) -> bool {
+        self.past.wait.is_some() && self.past.last.is_none()
+    }
+
+    /// What becomes of what an earlier run left of a tree.
+    pub fn left(&self, id: TreeId) -> Left {
+        match self.trees.get(usize::from(id.0)) {
+            Some(tree) if tree.memory.moved => Left::Drop,
+            Some(tree) if tree.guard.is_original() && !self.awaits_past() => Left::Take,
+            Some(_) | None => Left::Wait,
+        }
+    }
+
     /// True when the names of a tree are on disk, so that comparing finds what differs.
     pub(super) fn compares(&self, tree: TreeId) -> bool {
         let whole = |tree: &super::Tree| tree.memory.knowledge == Some(Knowledge::Whole);
@@ -83,8 +159,13 @@ impl Dispatcher {
 
     pub(super) fn listed(&mut self, id: TreeId, path: RelPath, pass: u32) {
         let Some(tree) = self.trees.get(usize::from(id.0)) else { return };
-        if let (true, Some(keeping)) = (tree.guard.is_original(), &mut self.keeping) {
-            keeping.listed(id, path, pass);
+        let is_root = path.is_root();
+        let told = match &mut self.keeping {
+            Some(keeping) if tree.guard.is_original() => keeping.listed(id, path, pass),
+            Some(_) | None => false,
+        };
+        if let (true, true, Some(tree)) = (told, is_root, self.trees.get_mut(usize::from(id.0))) {
+            tree.memory.told = tree.memory.told.saturating_add(1);
         }
     }
 
@@ -155,6 +236,7 @@ impl Dispatcher {
         self.past.deaths = 0;
         if first {
             self.past.last = Some(last);
+            self.past.wait = None;
             if last == LastRun::Unclean {
                 out.push(notice::unclean());
             }
@@ -189,14 +271,23 @@ impl Dispatcher {
             }
             Knowledge::Partial => Some("its first listing was not finished"),
             Knowledge::Whole => {
-                tree.memory.catch_up(now);
+                // A keeper that was started anew finds nothing that was not known.
+                if !std::mem::replace(&mut tree.memory.greeted, true) {
+                    tree.memory.catch_up(now);
+                }
                 None
             }
         };
         if let Some(cause) = cause {
             // Its names are learned anew.
             tree.memory.knowledge = Some(Knowledge::Partial);
+            tree.memory.moved = before.is_some_and(|before| before != root);
+            let (moved, epoch) = (tree.memory.moved, self.epoch);
             out.push(notice::reconcile(&tree.label, cause, self.mirror));
+            if moved {
+                // What was to be removed was so in another directory.
+                self.each_remote(id, |remote| remote.forget_before(epoch));
+            }
             self.resync(now, id);
         }
         self.greet_remotes(now, id, knowledge, out);
@@ -228,6 +319,9 @@ impl Dispatcher {
         let Some(tree) = self.trees.get_mut(usize::from(id.0)) else { return };
         for find in finds {
             if let Some(change) = find.change() {
+                if self.filter.excludes_within(&change.path, EntryKind::File) {
+                    continue;
+                }
                 tree.memory.found.0 = tree.memory.found.0.saturating_add(1);
                 changes.push(change);
             } else if let Find { path, kind: FindKind::Gone { directory, names } } = find {
@@ -248,6 +342,12 @@ impl Dispatcher {
         if path.is_root() {
             tree.memory.knowledge = Some(Knowledge::Whole);
             tree.memory.listed = true;
+            tree.memory.parts = 0;
+            tree.memory.compared = tree.memory.compared.saturating_add(1);
+            if tree.memory.compared < tree.memory.awaited {
+                // This listing began before the last loss.
+                return;
+            }
             let (changed, gone) = std::mem::take(&mut tree.memory.found);
             if tree.memory.catching_up.take().is_some() || changed > 0 || gone > 0 {
                 out.push(notice::caught_up(&tree.label, changed, gone));
@@ -256,8 +356,11 @@ impl Dispatcher {
                 keeping.edit([Edit::Complete(id, at)]);
             }
         }
+        if !path.is_root() {
+            tree.memory.parts = tree.memory.parts.saturating_sub(1);
+        }
         match tree.brake.judge(names, at) {
-            Judgement::Go(changes) => self.insert(now, id, &changes, out),
+            Judgement::Go(changes) => self.insert_judged(now, id, &changes, out),
             Judgement::Held(held) if names == 0 => out.push(notice::emptied(&tree.label, held)),
             Judgement::Held(held) => out.push(notice::held(&tree.label, held)),
         }
@@ -272,6 +375,7 @@ impl Dispatcher {
                 out.push(Action::EraseKept);
             }
             Trouble::Unwritable => {
+                self.past.excused = true;
                 if !std::mem::replace(&mut self.past.unwritable, true) {
                     out.push(notice::state_unwritable(text));
                 }
@@ -280,13 +384,19 @@ impl Dispatcher {
     }
 
     /// What was not committed is lost; the next one gets all of it again.
-    pub(super) fn keeper_died(&mut self, out: &mut Vec<Action>) {
+    pub(super) fn keeper_died(&mut self, was_ready: bool, out: &mut Vec<Action>) {
         let Some(keeping) = &mut self.keeping else { return };
-        if !keeping.is_live() {
+        // One that did not even start, or could not write, says nothing about what stands there.
+        if !keeping.is_live() && was_ready && !std::mem::take(&mut self.past.excused) {
             self.past.deaths = self.past.deaths.saturating_add(1);
         }
         keeping.end();
         self.names_lost();
+        // The next one says what is on disk.
+        self.past.known.clear();
+        for tree in &mut self.trees {
+            tree.memory.forget_disk();
+        }
         self.remotes.iter_mut().for_each(Remote::forget_saved);
         self.trees.iter_mut().for_each(|tree| tree.brake.forget_saved());
         if self.past.deaths >= DEATHS {

@@ -97,8 +97,12 @@ impl Dispatcher {
             if matches!(waiting.stage, Stage::Arriving(_)) && self.is_looking(now, &waiting.remotes) {
                 waiting.stage = Stage::Arriving(now);
             }
-            let missing: Vec<RemoteId> =
-                waiting.remotes.iter().copied().filter(|&id| !self.has_arrived(now, id, waiting.stage)).collect();
+            let missing: Vec<RemoteId> = waiting
+                .remotes
+                .iter()
+                .copied()
+                .filter(|&id| !self.has_arrived(now, id, waiting.stage))
+                .collect();
             if missing.is_empty() {
                 say(out, waiting.client, format!("confirmed remotes={}", waiting.remotes.len()));
                 out.push(Action::End(waiting.client, FINE));
@@ -111,8 +115,12 @@ impl Dispatcher {
                 if let Some(remote) = self.remotes.get(usize::from(id.0)) {
                     let state = remote.standing().as_str();
                     let pending = remote.pending();
-                    let text =
-                        format!("not confirmed remote={} state={state} pending={pending}", remote.label);
+                    let held =
+                        self.trees.get(usize::from(remote.tree.0)).map_or(0, |tree| tree.brake.names());
+                    let text = format!(
+                        "not confirmed remote={} state={state} pending={pending} held_deletions={held}",
+                        remote.label
+                    );
                     say(out, waiting.client, text);
                 }
             }
@@ -131,7 +139,8 @@ impl Dispatcher {
         let Stage::Arriving(since) = stage else { return false };
         let Some(remote) = self.remotes.get(usize::from(id.0)) else { return true };
         let seen = self.permits(remote.tree).is_some() && !self.is_finding(now, remote.tree);
-        seen && remote.is_confirmed(since)
+        let held = self.trees.get(usize::from(remote.tree.0)).is_some_and(|tree| tree.brake.names() > 0);
+        seen && !held && !remote.holds_full() && remote.is_confirmed(since)
     }
 
     fn is_looking(&self, now: Duration, remotes: &[RemoteId]) -> bool {
@@ -140,12 +149,7 @@ impl Dispatcher {
     }
 
     /// The remotes that are meant; all without a name.
-    fn named(
-        &self,
-        name: Option<&str>,
-        client: ClientId,
-        out: &mut Vec<Action>,
-    ) -> Option<Vec<RemoteId>> {
+    fn named(&self, name: Option<&str>, client: ClientId, out: &mut Vec<Action>) -> Option<Vec<RemoteId>> {
         let is_meant = |id: &RemoteId| {
             let remote = self.remotes.get(usize::from(id.0));
             remote.is_some_and(|remote| name.is_none_or(|name| name == remote.label))
@@ -210,12 +214,19 @@ impl Dispatcher {
                     say(out, client, format!("held tree={label} more={more}"));
                 }
                 for remote in full.iter().filter_map(|id| self.remotes.get(usize::from(id.0))) {
-                    say(out, client, format!("held tree={label} remote={} a full sync found more than may go", remote.label));
+                    say(
+                        out,
+                        client,
+                        format!(
+                            "held tree={label} remote={} a full sync found more than may go",
+                            remote.label
+                        ),
+                    );
                 }
             }
             DeletesWhat::Approve => {
                 let (changes, more) = tree.brake.approve();
-                self.insert(now, id, &changes, out);
+                self.insert_judged(now, id, &changes, out);
                 for remote in &mut self.remotes {
                     if remote.tree == id && (more || remote.holds_full()) {
                         remote.approve_full(now, Deletions::Travel);

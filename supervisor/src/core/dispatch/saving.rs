@@ -21,6 +21,9 @@ impl Dispatcher {
     /// Tells the keeper what has changed, when it is time; and stops waiting for one that does not
     /// come.
     pub(super) fn keep(&mut self, now: Duration, out: &mut Vec<Action>) {
+        if self.past.until().is_some_and(|until| now >= until) {
+            self.past.waited();
+        }
         let edits = self.has_edits();
         let Some(keeping) = &mut self.keeping else { return };
         if keeping.is_due(now, edits) {
@@ -71,12 +74,8 @@ impl Dispatcher {
         let late = |tree: &super::Tree| {
             tree.memory.catching_up.is_some_and(|since| now.saturating_sub(since) >= PATIENCE)
         };
-        let ids: Vec<TreeId> = (0_u16..)
-            .map(TreeId)
-            .zip(&self.trees)
-            .filter(|(_, tree)| late(tree))
-            .map(|(id, _)| id)
-            .collect();
+        let ids: Vec<TreeId> =
+            (0_u16..).map(TreeId).zip(&self.trees).filter(|(_, tree)| late(tree)).map(|(id, _)| id).collect();
         for id in ids {
             if let Some(tree) = self.trees.get_mut(usize::from(id.0)) {
                 tree.memory.catching_up = None;
@@ -91,14 +90,18 @@ impl Dispatcher {
         if self.keeping.as_ref().is_none_or(Keeping::is_live) {
             return None;
         }
-        self.trees.iter().filter_map(|tree| tree.memory.catching_up).min().map(|at| at.saturating_add(PATIENCE))
+        self.trees
+            .iter()
+            .filter_map(|tree| tree.memory.catching_up)
+            .min()
+            .map(|at| at.saturating_add(PATIENCE))
     }
 
     /// True while what nobody saw is being found, or it is not yet known whether there is anything.
     pub(super) fn is_finding(&self, now: Duration, id: TreeId) -> bool {
-        let catching_up =
-            self.trees.get(usize::from(id.0)).is_some_and(|tree| tree.memory.catching_up.is_some());
-        catching_up || (self.keeping.is_some() && self.past.last.is_none() && now < PATIENCE)
+        let catching_up = self.trees.get(usize::from(id.0)).is_some_and(|tree| tree.memory.is_catching_up());
+        let relists = self.keeping.as_ref().is_some_and(Keeping::relists);
+        catching_up || relists || (self.keeping.is_some() && self.past.last.is_none() && now < PATIENCE)
     }
 
     /// True when something beside names is to be told to the keeper.
@@ -125,7 +128,7 @@ impl Dispatcher {
         let Some(tree) = self.trees.get_mut(usize::from(id.0)) else { return changes.to_vec() };
         let braked = tree.brake.is_braking(now);
         let passed: Vec<Change> =
-            changes.iter().filter(|change| tree.brake.passes(now, change, at)).cloned().collect();
+            changes.iter().filter_map(|change| tree.brake.passes(now, change, at)).collect();
         if !braked && tree.brake.is_braking(now) {
             // Those of the same wave that have not travelled yet stay too.
             for remote in self.remotes.iter_mut().filter(|remote| remote.tree == id) {

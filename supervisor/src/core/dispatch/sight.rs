@@ -36,7 +36,8 @@ impl Dispatcher {
         }
         match repair {
             // The watcher lists all of it; what differs is found.
-            Repair::Compare => tree.memory.catch_up(now),
+            Repair::Compare if path.is_root() => tree.memory.catch_up(now),
+            Repair::Compare => tree.memory.catch_up_part(),
             Repair::Mirror | Repair::Send if path.is_root() => self.resync(now, id),
             Repair::Mirror => self.insert(now, id, &[Change { path, dirt: Dirt::Deep, mask: 0 }], out),
             Repair::Send => self.insert(now, id, &[Change { path, dirt: Dirt::Sweep, mask: 0 }], out),

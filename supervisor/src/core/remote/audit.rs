@@ -104,7 +104,7 @@ impl Remote {
         let Audit { top, by, .. } = self.audit.0.clone()?;
         self.audit.1 = true;
         let work = Work::Verify { tops: vec![top], by };
-        Some(Job { root, deletions: Deletions::Travel, max_delete: None, work })
+        Some(Job { root, deletions: Deletions::Travel, max_delete: None, by: Comparison::Times, work })
     }
 
     pub(super) fn end_audit(&mut self) {

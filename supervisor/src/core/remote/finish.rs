@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use common::message::{MAX_JOB_BYTES, Outcome};
+use common::message::{Deletions, MAX_JOB_BYTES, Outcome};
 use common::path::RelPath;
 
 use super::{Remote, Turn, may_delete, only_deletes};
@@ -15,6 +15,8 @@ use crate::core::{Blame, JobEnd, Lane};
 const PARTIAL_FULL: Duration = Duration::from_secs(30);
 /// rsync's words when `--max-delete` stopped it; its exit status may be 0.
 const TOO_MANY_DELETIONS: &str = "Deletions stopped due to --max-delete";
+/// rsync's exit status when some paths failed.
+const PATHS_FAILED: i32 = 23;
 /// How often a path fails before it is in quarantine: from then on it is spoken of by name.
 pub(super) const QUARANTINE: u32 = 3;
 /// Most reasons that are remembered.
@@ -176,21 +178,26 @@ impl Remote {
         let Some(deletions) = self.full.running.take() else { return Turn::None };
         self.replay(now);
         let outcome = end.outcome;
-        if outcome == Outcome::Partial && end.tail.contains(TOO_MANY_DELETIONS) {
+        if outcome == Outcome::Partial && end.tail.lines().any(|line| line.starts_with(TOO_MANY_DELETIONS)) {
             self.full.held = true;
+            self.full.owed = self.full.wanted.is_some();
+            if end.status == PATHS_FAILED {
+                self.full_again_later(now, Deletions::Held, jitter);
+            }
             return Turn::Braked;
         }
         match outcome {
             Outcome::Done => {
+                self.full.owed = self.full.wanted.is_some();
                 (self.full.partial, self.full.failures, self.full.trouble) = (0, 0, None);
                 Turn::Synced
             }
-            Outcome::RootEmpty => Turn::RootEmpty,
+            Outcome::RootEmpty => {
+                self.full.owed = self.full.wanted.is_some();
+                Turn::RootEmpty
+            }
             Outcome::Partial => {
-                self.full.partial = self.full.partial.saturating_add(1);
-                let pause = doubled(PARTIAL_FULL, PARTIAL_FULL_LONGEST, self.full.partial);
-                self.want_full(now, deletions);
-                self.full.not_before = now.saturating_add(jitter.spread(pause));
+                self.full_again_later(now, deletions, jitter);
                 Turn::Partial
             }
             Outcome::Unreachable
@@ -211,6 +218,13 @@ impl Remote {
                 if before == Some(outcome) { Turn::None } else { Turn::FullFailed }
             }
         }
+    }
+
+    fn full_again_later(&mut self, now: Duration, deletions: Deletions, jitter: &mut Jitter) {
+        self.full.partial = self.full.partial.saturating_add(1);
+        let pause = doubled(PARTIAL_FULL, PARTIAL_FULL_LONGEST, self.full.partial);
+        self.want_full(now, deletions);
+        self.full.not_before = now.saturating_add(jitter.spread(pause));
     }
 
     fn replay(&mut self, now: Duration) {

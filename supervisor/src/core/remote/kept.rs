@@ -58,6 +58,14 @@ impl Remote {
         }
     }
 
+    /// Forgets what it lacked before this run, which began at `epoch`.
+    pub fn forget_before(&mut self, epoch: u64) {
+        for backlog in [&mut self.backlog, &mut self.parked] {
+            let all = backlog.drain();
+            backlog.put_back(all.into_iter().filter(|(_, entry)| entry.at >= epoch).collect(), None);
+        }
+    }
+
     /// True when the disk knows all.
     pub fn is_told(&self) -> bool {
         self.backlog.is_told() && self.parked.is_told() && self.full_owed() == self.saved_full

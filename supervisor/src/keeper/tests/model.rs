@@ -45,7 +45,8 @@ impl Tree {
         match op {
             NameOp::Entry(path, stamp) => {
                 let kept = self.names.get(path);
-                if !kept.is_some_and(|kept| kept.directory && (!stamp.directory || kept.inode != stamp.inode)) {
+                if !kept.is_some_and(|kept| kept.directory && (!stamp.directory || kept.inode != stamp.inode))
+                {
                     self.put(path, *stamp);
                 }
                 vec![]
@@ -99,11 +100,11 @@ impl Tree {
         }
         let was_directory = old.is_some_and(|old| old.directory);
         let same = old.is_some_and(|old| old.directory && stamp.directory && old.inode == stamp.inode);
-        if was_directory && !same {
+        if was_directory && !same && !stamp.directory {
             let below = below(&self.names, path);
             forget(&mut self.names, &below);
         }
-        Some(if was_directory && !same && stamp.directory { FindKind::Replaced } else { FindKind::Changed })
+        Some(FindKind::Changed)
     }
 }
 
