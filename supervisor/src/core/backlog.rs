@@ -31,6 +31,9 @@ pub const SETTLE: Duration = Duration::from_millis(10);
 pub const ECHO: Duration = Duration::from_millis(2500);
 /// Longest such wait while rsyncs keep bringing the file anew.
 const ECHO_MOST: Duration = Duration::from_secs(60);
+/// How often a path fails before it is in quarantine: from then on it is spoken of by name, and a
+/// new change does not bring it forward.
+pub const QUARANTINE: u32 = 3;
 /// Most paths that are passed over while a batch is put together.
 const MAX_SKIPPED: usize = 10_000;
 /// What a path costs in an order beside its bytes.
@@ -179,7 +182,7 @@ impl Backlog {
             Dirt::Sweep => self.remove_below(path, |dirt| matches!(dirt, Dirt::Touched | Dirt::Sweep)),
             Dirt::Touched | Dirt::Removed => None,
         };
-        let old = self.unlink(path);
+        let old = self.take_out(path);
         let dirt = old.map_or(change.dirt, |old| old.dirt.then(change.dirt));
         let just_created = change.dirt == Dirt::Touched && change.mask == IN_CREATE;
         let echo = traffic == Traffic::BothWays && change.mask & RECEIVED != 0;
@@ -189,13 +192,20 @@ impl Backlog {
             (Dirt::Removed, _) => now.saturating_add(HOLD),
             (Dirt::Touched, None) if just_created => now.saturating_add(SETTLE),
             (Dirt::Touched, _) if echo => self.echo_until(now).min(since.saturating_add(ECHO_MOST)),
+            // One that fails again and again waits its time out, however often it changes.
+            (_, Some(old)) if old.attempts >= QUARANTINE => old.ready,
             // A path keeps its place in the queue; one that failed gets a new chance with a new change.
             (_, Some(old)) => old.ready.min(now),
             (_, None) => now,
         };
         let mask = old.map_or(change.mask, |old| merged(old.mask, change.mask));
-        let sequence = old.map_or(0, |old| old.sequence);
-        self.link(path.clone(), Entry { dirt, mask, ready, since, at, attempts: 0, sequence });
+        let (sequence, attempts) = old.map_or((0, 0), |old| (old.sequence, old.attempts));
+        let entry = Entry { dirt, mask, ready, since, at, attempts, sequence };
+        // The disk is told what is new to it, and not that the same path changed once more.
+        if old.is_none_or(|old| (old.dirt, old.at, old.attempts) != (dirt, at, attempts)) {
+            self.touch(path);
+        }
+        self.put_in(path.clone(), entry);
     }
 
     /// Puts back what was taken and not done: to the head, or, with `pause`, for later. What
@@ -209,8 +219,9 @@ impl Backlog {
             if let Some(newer) = self.unlink(&path) {
                 entry.dirt = entry.dirt.then(newer.dirt);
                 entry.mask = merged(entry.mask, newer.mask);
-                entry.attempts = newer.attempts;
-                entry.ready = newer.ready;
+                entry.attempts = entry.attempts.max(newer.attempts);
+                let waits = retry.is_some() && entry.attempts >= QUARANTINE;
+                entry.ready = if waits { entry.ready } else { newer.ready };
             }
             self.link(path, entry);
         }
@@ -343,24 +354,35 @@ impl Backlog {
         self.entries.values().map(|entry| entry.since).min()
     }
 
-    fn link(&mut self, path: RelPath, mut entry: Entry) {
+    fn link(&mut self, path: RelPath, entry: Entry) {
+        self.touch(&path);
+        self.put_in(path, entry);
+    }
+
+    fn unlink(&mut self, path: &RelPath) -> Option<Entry> {
+        let entry = self.take_out(path)?;
+        self.touch(path);
+        Some(entry)
+    }
+
+    fn touch(&mut self, path: &RelPath) {
+        if let Some(kept) = &mut self.kept {
+            kept.touch(path);
+        }
+    }
+
+    fn put_in(&mut self, path: RelPath, mut entry: Entry) {
         // A number from another backlog may be taken here.
         while entry.sequence == 0 || self.queue.contains_key(&(entry.ready, entry.sequence)) {
             self.sequence = self.sequence.saturating_add(1);
             entry.sequence = self.sequence;
         }
-        if let Some(kept) = &mut self.kept {
-            kept.touch(&path);
-        }
         self.queue.insert((entry.ready, entry.sequence), path.clone());
         self.entries.insert(path, entry);
     }
 
-    fn unlink(&mut self, path: &RelPath) -> Option<Entry> {
+    fn take_out(&mut self, path: &RelPath) -> Option<Entry> {
         let entry = self.entries.remove(path.as_bytes())?;
-        if let Some(kept) = &mut self.kept {
-            kept.touch(path);
-        }
         self.queue.remove(&(entry.ready, entry.sequence));
         Some(entry)
     }

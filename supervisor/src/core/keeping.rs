@@ -208,22 +208,30 @@ impl Keeping {
 
     /// Tells the keeper something beside names, without waiting for a commit.
     pub fn edit(&mut self, edits: impl IntoIterator<Item = Edit>) {
+        self.edits(|tell| edits.into_iter().for_each(tell));
+    }
+
+    /// The same, for many that `source` tells one by one: they never stand in one place.
+    pub fn edits(&mut self, source: impl FnOnce(&mut dyn FnMut(Edit))) {
         if !self.is_live() {
             return;
         }
         let (mut order, mut bytes) = (Vec::new(), 0_usize);
-        for edit in edits {
-            self.dirty = true;
+        let (queue, dirty) = (&mut self.queue, &mut self.dirty);
+        source(&mut |edit| {
+            *dirty = true;
             let cost = edit_cost(&edit);
             if bytes.saturating_add(cost) > MAX_EDITS && !order.is_empty() {
-                self.queue.push_back(Keep::Edits(std::mem::take(&mut order)));
+                let mut full = std::mem::take(&mut order);
+                full.shrink_to_fit();
+                queue.push_back(Keep::Edits(full));
                 bytes = 0;
             }
             bytes = bytes.saturating_add(cost);
             order.push(edit);
-        }
+        });
         if !order.is_empty() {
-            self.queue.push_back(Keep::Edits(order));
+            queue.push_back(Keep::Edits(order));
         }
     }
 

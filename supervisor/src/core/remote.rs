@@ -11,7 +11,7 @@ use common::event::{Change, DOUBTED, Dirt, RootId, TreeId};
 use common::message::{Comparison, Deletions, Job, MAX_JOB_BYTES, Outcome, Work};
 use common::path::RelPath;
 
-use super::backlog::{Backlog, Collapsed, Entry, MAX_PATHS, Taken, Traffic};
+use super::backlog::{Backlog, Collapsed, Entry, MAX_PATHS, QUARANTINE, Taken, Traffic};
 use super::recursive::Recursive;
 
 use super::{Lane, earliest};
@@ -340,7 +340,7 @@ impl Remote {
 
     /// A path that failed often, and why.
     pub fn quarantined(&self) -> impl Iterator<Item = (&RelPath, &Entry, &str)> {
-        let often = |entry: &Entry| entry.attempts >= finish::QUARANTINE;
+        let often = |entry: &Entry| entry.attempts >= QUARANTINE;
         let reason = |path: &RelPath| self.reasons.get(path).map_or("", String::as_str);
         self.backlog
             .iter()

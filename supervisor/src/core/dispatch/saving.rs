@@ -27,14 +27,15 @@ impl Dispatcher {
         let edits = self.has_edits();
         let Some(keeping) = &mut self.keeping else { return };
         if keeping.is_due(now, edits) {
-            let mut all = Vec::new();
-            for (id, remote) in (0_u16..).zip(&mut self.remotes) {
-                remote.tell(id, &mut all);
-            }
-            for (id, tree) in (0_u16..).map(TreeId).zip(&mut self.trees) {
-                tree.brake.tell(|path, gone| all.push(Edit::Held(id, path, gone)));
-            }
-            keeping.edit(all);
+            let (remotes, trees) = (&mut self.remotes, &mut self.trees);
+            keeping.edits(|tell| {
+                for (id, remote) in (0_u16..).zip(remotes) {
+                    remote.tell(id, tell);
+                }
+                for (id, tree) in (0_u16..).map(TreeId).zip(trees) {
+                    tree.brake.tell(|path, gone| tell(Edit::Held(id, path, gone)));
+                }
+            });
             let all = self.trees.iter().all(|tree| tree.memory.listed || !tree.guard.is_original());
             let all = all && !self.unnamed;
             keeping.commit(now, if all { Names::Whole } else { Names::Partial }, out);

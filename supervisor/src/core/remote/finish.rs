@@ -7,7 +7,7 @@ use common::message::{Deletions, MAX_JOB_BYTES, Outcome};
 use common::path::RelPath;
 
 use super::{Remote, Turn, may_delete, only_deletes};
-use crate::core::backlog::{Taken, cost_of};
+use crate::core::backlog::{QUARANTINE, Taken, cost_of};
 use crate::core::retry::{Jitter, delay, doubled};
 use crate::core::{Blame, JobEnd, Lane};
 
@@ -17,8 +17,6 @@ const PARTIAL_FULL: Duration = Duration::from_secs(30);
 const TOO_MANY_DELETIONS: &str = "Deletions stopped due to --max-delete";
 /// rsync's exit status when some paths failed.
 const PATHS_FAILED: i32 = 23;
-/// How often a path fails before it is in quarantine: from then on it is spoken of by name.
-pub(super) const QUARANTINE: u32 = 3;
 /// Most reasons that are remembered.
 const MAX_REASONS: usize = 10_000;
 /// Paths that failed once are spoken of at most this often.

@@ -92,7 +92,7 @@ impl Remote {
     }
 
     /// What has changed since the disk was last told.
-    pub fn tell(&mut self, id: u16, edits: &mut Vec<Edit>) {
+    pub fn tell(&mut self, id: u16, tell: &mut dyn FnMut(Edit)) {
         let in_flight: HashMap<&RelPath, &Entry> =
             self.in_flight.iter().flatten().map(|(path, entry)| (path, entry)).collect();
         let reasons = &self.reasons;
@@ -108,16 +108,16 @@ impl Remote {
         };
         self.backlog.tell(
             |path, waiting| pending(path, waiting, in_flight.get(path).copied()),
-            |path, now| edits.push(Edit::Pending(id, path, now)),
+            |path, now| tell(Edit::Pending(id, path, now)),
         );
         self.parked.tell(
             |path, waiting| pending(path, waiting, None),
-            |path, now| edits.push(Edit::Parked(id, path, now)),
+            |path, now| tell(Edit::Parked(id, path, now)),
         );
         let owed = self.full_owed();
         if owed != self.saved_full {
             self.saved_full = owed;
-            edits.push(Edit::Full(id, owed));
+            tell(Edit::Full(id, owed));
         }
     }
 
