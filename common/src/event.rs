@@ -43,6 +43,14 @@ pub struct RootId {
     pub born: u64,
 }
 
+impl RootId {
+    /// Whether this is the directory that had the identity `self` when an earlier run saw it: the
+    /// number of a device may be another one after a reboot. Where births are not known, it counts.
+    pub fn is_still(self, now: RootId) -> bool {
+        self.inode == now.inode && self.born == now.born && (self.born != 0 || self.device == now.device)
+    }
+}
+
 impl From<&Metadata> for RootId {
     fn from(metadata: &Metadata) -> RootId {
         let born = metadata.created().ok().and_then(|born| born.duration_since(UNIX_EPOCH).ok());
@@ -97,4 +105,18 @@ pub struct Change {
     /// The inotify bits seen, [`IN_ISDIR`] among them; [`IN_CREATE`] for what a scan found, 0 for
     /// what nobody saw.
     pub mask: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_root_after_a_reboot() {
+        let root = RootId { device: 1, inode: 2, born: 3 };
+        assert!(root.is_still(root) && root.is_still(RootId { device: 9, ..root }));
+        assert!(!root.is_still(RootId { inode: 9, ..root }) && !root.is_still(RootId { born: 9, ..root }));
+        let unborn = RootId { born: 0, ..root };
+        assert!(unborn.is_still(unborn) && !unborn.is_still(RootId { device: 9, ..unborn }));
+    }
 }

@@ -190,6 +190,8 @@ pub enum KeeperReport {
         last: LastRun,
         /// In the order of their ids.
         trees: Vec<Knowledge>,
+        /// How many names of each are kept.
+        names: Vec<u64>,
     },
     /// What differs. Counted: see [`KeeperOrder::Commit`].
     Found(TreeId, Vec<Find>),

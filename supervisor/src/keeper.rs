@@ -40,6 +40,7 @@ use ipc_channel::{IpcError, TryRecvError};
 use thiserror::Error;
 
 use fault::Fault;
+pub(crate) use store::LOST;
 use store::Store;
 use voice::Voice;
 

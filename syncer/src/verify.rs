@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use common::event::Dirt;
 use common::filter::EntryKind;
-use common::message::{Comparison, Deletions, Difference};
+use common::message::{Comparison, Deletions, Difference, DifferenceKind};
 use common::path::RelPath;
 
 use crate::argv::Form;
@@ -21,12 +21,16 @@ const MAX_REPORT: usize = 48 << 10;
 const BESIDE: usize = 8;
 
 impl Transfers<'_> {
-    /// Compares `tops` with all below them, or the whole tree if the root is among them.
+    /// Compares `tops` with all below them, or the whole tree if the root is among them; without any,
+    /// finds what the remote's root has beside the names in ours.
     pub(crate) fn verify(&mut self, tops: &[RelPath], by: Comparison, tell: &mut dyn FnMut(Vec<Difference>)) {
         let deep: Vec<_> = tops.iter().map(|top| (top.clone(), Dirt::Deep)).collect();
         let lists = list::normalise(&deep, |path| self.root.kind(path));
         let mut report = Report { found: Vec::new(), bytes: 0, tell };
-        if lists.whole.is_some() {
+        if tops.is_empty() {
+            // rsync lists what is in a root that it is given by name, and no deeper.
+            self.verify_part(Form::Shallow, by, &BTreeSet::from([RelPath::root()]), &mut report);
+        } else if lists.whole.is_some() {
             self.verify_part(Form::Whole, by, &BTreeSet::from([RelPath::root()]), &mut report);
         } else {
             self.verify_part(Form::Shallow, by, &lists.shallow, &mut report);
@@ -46,6 +50,8 @@ impl Transfers<'_> {
             // rsync looks at the directories on the way, too.
             let is_within = form == Form::Whole
                 || tops.contains(&item.path)
+                // What the root has beside them is in slices of its own.
+                || (tops.contains(&RelPath::root()) && item.kind == DifferenceKind::Extra)
                 || item.path.ancestors().any(|above| tops.contains(above));
             let kind = if item.directory { EntryKind::Directory } else { EntryKind::File };
             if is_within && !filter.excludes_within(&item.path, kind) {

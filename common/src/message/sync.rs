@@ -101,7 +101,8 @@ pub enum Work {
     Full,
     /// Nothing: what differs is told, in [`SyncerReport::Differs`].
     Verify {
-        /// Directories with all below them, or the root for the whole tree.
+        /// Directories with all below them, or the root for the whole tree; none for what the
+        /// remote's root has beside the names in ours.
         tops: Vec<RelPath>,
         /// How.
         by: Comparison,

@@ -57,6 +57,11 @@ impl Brake {
         }
     }
 
+    /// So many names the tree had when they were last counted, in an earlier run perhaps.
+    pub fn had(&mut self, names: u64) {
+        self.total = self.total.or((names > 0).then_some(names));
+    }
+
     /// Other bounds count from now on.
     pub fn set(&mut self, guard: DeleteGuard) {
         self.guard = guard;

@@ -326,8 +326,10 @@ impl Dispatcher {
 
     fn alive(&mut self, now: Duration, role: Role, pace: Pace, out: &mut Vec<Action>) {
         self.pool.pace(now, role, pace, out);
-        if let Some(remote) = self.batch_of(role) {
-            remote.note_progress(Progress::Moving);
+        if let Some(remote) = self.batch_of(role)
+            && remote.note_progress(Progress::Moving)
+        {
+            out.push(notice::moves_again(&remote.label));
         }
     }
 
@@ -335,7 +337,9 @@ impl Dispatcher {
     fn stalled(&mut self, now: Duration, role: Role, out: &mut Vec<Action>) {
         self.pool.pace(now, role, Pace::Busy, out);
         let Some(remote) = self.batch_of(role) else { return };
-        remote.note_progress(Progress::Stalled);
+        if remote.note_progress(Progress::Stalled) {
+            out.push(notice::stalled(remote));
+        }
         if let (true, tree, Role::Syncer(id, _)) = (remote.is_known_down(), remote.tree, role) {
             self.telling.give_up_on(tree, id);
         }

@@ -161,6 +161,21 @@ pub fn not_sent(remote: &Remote) -> Action {
     Action::Log(Level::Warn, text)
 }
 
+/// The transfer under way moves nothing. It is given up after its own time limits.
+pub fn stalled(remote: &Remote) -> Action {
+    let text = format!(
+        "remote stalled remote={} pending={}: its transfer moves nothing",
+        remote.label,
+        remote.pending()
+    );
+    Action::Log(Level::Warn, text)
+}
+
+/// It does again.
+pub fn moves_again(remote: &str) -> Action {
+    Action::Log(Level::Info, format!("remote moves again remote={remote}"))
+}
+
 /// A remote did what it was asked to, for the first time since it failed.
 pub fn remote_up(remote: &Remote) -> Action {
     Action::Log(Level::Info, format!("remote up remote={} pending={}", remote.label, remote.pending()))

@@ -16,6 +16,7 @@ use super::recursive::Recursive;
 
 use super::{Lane, earliest};
 use audit::Audit;
+pub use audit::{Slice, Standing};
 
 /// Signs of life without progress, two seconds apart, before nobody waits any more.
 const STALLED: u8 = 3;
@@ -223,12 +224,15 @@ impl Remote {
         self.is_in_trouble() || self.stalls >= STALLED
     }
 
-    /// The batch under way has, or has not, moved since its syncer's last sign of life.
-    pub fn note_progress(&mut self, progress: Progress) {
+    /// The batch under way has, or has not, moved since its syncer's last sign of life. True when
+    /// it has just become known that it does not, or does again.
+    pub fn note_progress(&mut self, progress: Progress) -> bool {
+        let was_stalled = self.stalls >= STALLED;
         self.stalls = match progress {
             Progress::Moving => 0,
             Progress::Stalled => self.stalls.saturating_add(1),
         };
+        was_stalled != (self.stalls >= STALLED)
     }
 
     /// True while the lane works.

@@ -114,7 +114,7 @@ impl World {
             (Some(_), false) => Knowledge::Partial,
             (Some(_), true) => Knowledge::Whole,
         };
-        self.tell(Input::Keeper(KeeperReport::Loaded { last, trees: vec![knowledge] }));
+        self.tell(Input::Keeper(KeeperReport::Loaded { last, trees: vec![knowledge], names: vec![0] }));
         self.list();
     }
 
@@ -263,7 +263,11 @@ impl World {
             (Some(_), false) => Knowledge::Partial,
             (Some(_), true) => Knowledge::Whole,
         };
-        self.tell(Input::Keeper(KeeperReport::Loaded { last: LastRun::Unclean, trees: vec![knowledge] }));
+        self.tell(Input::Keeper(KeeperReport::Loaded {
+            last: LastRun::Unclean,
+            trees: vec![knowledge],
+            names: vec![0],
+        }));
         // The watcher was told to list again, in a pass of its own.
         let pass = self.passes();
         self.list();

@@ -17,6 +17,7 @@ use crate::child::{Child, Met, Orders};
 use crate::core::keeping::Keep;
 use crate::core::outlet::Event;
 use crate::core::{Action, Input, PluginId, Role};
+use crate::keeper;
 use crate::lowering::CDN_LOG;
 use crate::operator_file::{self, Owner};
 use crate::privileges;
@@ -85,7 +86,7 @@ impl EventLoop {
             let state = self.state.as_ref()?;
             // Nobody has it open but us: the one that found it damaged is dead.
             if std::mem::take(&mut self.erase)
-                && let Err(error) = state.set_len(0)
+                && let Err(error) = state.set_len(0).and_then(|()| state.set_len(keeper::LOST))
             {
                 error!("state file cannot be emptied: {error}");
             }

@@ -124,7 +124,7 @@ impl<'a> Editor<'a> {
             Edit::Root(tree, root) => match self.trees.get_mut(usize::from(tree.0)) {
                 Some(slot) => {
                     // Inode numbers of another root say nothing about this one's names.
-                    if slot.record.root.is_some_and(|kept| kept != *root) {
+                    if slot.record.root.is_some_and(|kept| !kept.is_still(*root)) {
                         clear(&mut self.names, &all(slot.number), work)?;
                         (slot.record.names, slot.record.whole) = (0, false);
                     }

@@ -22,6 +22,8 @@ use super::voice::Voice;
 
 /// Memory for pages of the file, in bytes.
 const CACHE: usize = 16 << 20;
+/// Length of a file that was damaged and was emptied, in bytes: its trees are not new.
+pub(crate) const LOST: u64 = 1;
 /// Key of [`FORMAT`].
 const FORMAT_KEY: &str = "format";
 /// Key of the mark that tells how the last run ended, and its values.
@@ -49,6 +51,10 @@ impl Store {
         if !file.metadata().map_err(Fault::from)?.is_file() {
             return Err(Fault::damaged("it is no regular file").into());
         }
+        let damaged = file.metadata().map_err(Fault::from)?.len() == LOST;
+        if damaged {
+            file.set_len(0).map_err(Fault::from)?;
+        }
         let beat = voice.beat();
         let database = Database::builder()
             .set_cache_size(CACHE)
@@ -68,7 +74,14 @@ impl Store {
             mark: last,
             changed: last == LastRun::None,
         };
+        for tree in store.trees.iter_mut().filter(|_| damaged) {
+            (tree.record.lost, tree.changed) = (true, true);
+        }
         store.tell(voice)?;
+        if damaged {
+            // At once, or a kill would make a first start of the next one.
+            store.commit(LastRun::Unclean)?;
+        }
         Ok(store)
     }
 
@@ -78,7 +91,8 @@ impl Store {
         edits::tell(transaction, &self.trees, &self.remotes, &mut kept)?;
         kept.flush()?;
         let trees = self.trees.iter().map(|tree| knowledge(&tree.record)).collect();
-        Ok(voice.say(&KeeperReport::Loaded { last: self.mark, trees })?)
+        let names = self.trees.iter().map(|tree| tree.record.names).collect();
+        Ok(voice.say(&KeeperReport::Loaded { last: self.mark, trees, names })?)
     }
 
     /// Takes in what was seen of the names of a tree, and tells what nobody has reported.
@@ -107,6 +121,7 @@ impl Store {
         };
         if path.is_root() && !slot.record.whole {
             slot.record.whole = true;
+            slot.record.lost = false;
             slot.changed = true;
         }
         slot.record.names
@@ -202,6 +217,7 @@ fn save(
 
 fn knowledge(record: &TreeRecord) -> Knowledge {
     match (record.root, record.whole) {
+        (None, _) if record.lost => Knowledge::Partial,
         (None, _) => Knowledge::None,
         (Some(_), false) => Knowledge::Partial,
         (Some(_), true) => Knowledge::Whole,

@@ -49,6 +49,8 @@ pub(super) struct TreeRecord {
     pub(super) complete: Option<u64>,
     /// All of it was listed once.
     pub(super) whole: bool,
+    /// More was kept of it in a file that was damaged.
+    pub(super) lost: bool,
     /// How many names there are.
     pub(super) names: u64,
 }

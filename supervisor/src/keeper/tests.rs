@@ -30,6 +30,8 @@ struct Bench {
     voice: Voice,
     ours: OwnedFd,
     reader: FrameReader,
+    /// How many names each tree had when that was told last.
+    counted: Vec<u64>,
 }
 
 fn slice(trees: &[&str], remotes: &[(u16, &str)]) -> KeepSlice {
@@ -78,7 +80,7 @@ impl Bench {
         let (ours, theirs) = report_socket().unwrap();
         let directory = tempfile::tempdir_in(place).unwrap();
         let (voice, reader) = (Voice::new(Uplink::new(theirs)), FrameReader::default());
-        let mut bench = Bench { directory, slice, store: None, voice, ours, reader };
+        let mut bench = Bench { directory, slice, store: None, voice, ours, reader, counted: Vec::new() };
         bench.open().unwrap();
         bench.said();
         bench
@@ -95,6 +97,13 @@ impl Bench {
         bench.store().listed(TreeId(0), &RelPath::root());
         bench.commit();
         bench
+    }
+
+    /// As the supervisor empties a file that is damaged.
+    fn erase(&mut self) {
+        self.store = None;
+        let file = OpenOptions::new().write(true).open(self.at()).unwrap();
+        file.set_len(0).and_then(|()| file.set_len(LOST)).unwrap();
     }
 
     fn at(&self) -> std::path::PathBuf {
@@ -114,6 +123,10 @@ impl Bench {
     /// All that was said since it was asked last, but for signs of life: those come when they like.
     fn said(&mut self) -> Vec<KeeperReport> {
         std::iter::from_fn(|| match self.reader.receive(self.ours.as_fd()) {
+            Received::Frame(KeeperReport::Loaded { last, trees, names }) => {
+                self.counted = names;
+                Some(loaded(last, &trees))
+            }
             Received::Frame(report) => Some(report),
             Received::Empty => None,
             other => panic!("{other:?}"),
@@ -171,7 +184,7 @@ impl Bench {
 }
 
 fn loaded(last: LastRun, trees: &[Knowledge]) -> KeeperReport {
-    KeeperReport::Loaded { last, trees: trees.to_vec() }
+    KeeperReport::Loaded { last, trees: trees.to_vec(), names: Vec::new() }
 }
 
 #[test]
@@ -191,6 +204,29 @@ fn how_the_last_run_ended() {
     bench.store().listed(TreeId(0), &RelPath::root());
     bench.commit();
     assert_eq!(bench.kill(), [kept, loaded(LastRun::Unclean, &[Knowledge::Whole])]);
+}
+
+/// Killed before its first commit, it is not taken for one that was never there.
+#[test]
+fn a_file_that_was_lost_is_no_first_start() {
+    let mut bench = Bench::whole();
+    bench.erase();
+    bench.open().unwrap();
+    assert_eq!(bench.said(), [loaded(LastRun::None, &[Knowledge::Partial])]);
+    assert_eq!(bench.kill(), [loaded(LastRun::Unclean, &[Knowledge::Partial])]);
+    bench.edit(&[Edit::Root(TreeId(0), root(1))]);
+    bench.store().listed(TreeId(0), &RelPath::root());
+    bench.commit();
+    assert_eq!(bench.kill().last(), Some(&loaded(LastRun::Unclean, &[Knowledge::Whole])));
+}
+
+#[test]
+fn how_many_names_are_kept_is_told() {
+    let mut bench = Bench::whole();
+    bench.names(0, &[listing("", &[("a", file(1, 1)), ("d", directory(2))], Purpose::Learn)]);
+    bench.commit();
+    bench.kill();
+    assert_eq!(bench.counted, [2]);
 }
 
 #[test]

@@ -137,6 +137,27 @@ fn what_does_not_travel_does_not_differ() {
     finds(&mirror, &["new"], Comparison::Times, &[("new/", Missing), ("new/file", Missing)]);
 }
 
+/// The last slice of a round: the others begin at names of ours.
+#[test]
+fn what_the_root_has_beside_our_names() {
+    let mut mirror = unequal();
+    for path in ["top", "more dir/x/y", "d/beside"] {
+        mirror.write_there(path);
+    }
+    let beside = [("more dir/", Extra), ("more dir/x/", Extra), ("more dir/x/y", Extra), ("top", Extra)];
+    let all: Vec<_> = verify(&mirror, &[], Comparison::Times).found;
+    for (path, kind) in beside {
+        assert!(all.contains(&(path.to_owned(), kind)), "{all:?}");
+    }
+    assert!(all.iter().all(|(path, kind)| *kind == Extra && !path.starts_with("d/")), "{all:?}");
+    mirror.slice.filter = expressions(&["^top"]);
+    let filtered = verify(&mirror, &[], Comparison::Times).found;
+    assert!(
+        !filtered.iter().any(|(path, _)| path == "top") && filtered.len() + 1 == all.len(),
+        "{filtered:?}"
+    );
+}
+
 #[test]
 fn where_nothing_is_deleted_nothing_is_extra() {
     let mut mirror = unequal();

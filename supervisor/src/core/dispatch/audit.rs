@@ -14,12 +14,13 @@ use log::Level;
 use super::Dispatcher;
 use super::requests::{FINE, NOT_SO, say};
 use crate::core::backlog::MAX_PATHS;
+use crate::core::remote::Slice;
 use crate::core::schedule::Schedule;
 use crate::core::{Action, ClientId, JobEnd, RemoteId, notice};
 
 /// Most differences that are named to one client.
 const MAX_NAMED: u64 = 10_000;
-/// Directories in a root that are slices of their own.
+/// Names in a root that are slices of their own; a root with more is one slice.
 const MAX_TOPS: usize = 10_000;
 /// How a comparison that could not be made ends.
 const UNAVAILABLE: u8 = 69;
@@ -53,7 +54,7 @@ pub(super) struct Audits {
 struct Audit {
     client: Option<ClientId>,
     /// What is left to compare.
-    slices: VecDeque<RelPath>,
+    slices: VecDeque<Slice>,
     repair: Repair,
     by: Comparison,
     started: Duration,
@@ -124,7 +125,8 @@ impl Dispatcher {
         out: &mut Vec<Action>,
     ) {
         for id in remotes {
-            let audit = Audit::new(now, Some(client), [RelPath::root()].into(), repair, by);
+            let all = [Slice::Below(RelPath::root())].into();
+            let audit = Audit::new(now, Some(client), all, repair, by);
             self.audits.queues.entry(id).or_default().push_back(audit);
         }
         self.tick_audits(now, out);
@@ -144,14 +146,14 @@ impl Dispatcher {
             if audit.running || now < audit.not_before {
                 continue;
             }
-            let Some(top) = audit.slices.pop_front() else {
+            let Some(slice) = audit.slices.pop_front() else {
                 self.end_audit(now, id, None, out);
                 continue;
             };
             if let Some(remote) = self.remotes.get_mut(usize::from(id.0)) {
                 audit.running = true;
                 audit.started = now;
-                remote.want_audit(now, top, audit.by);
+                remote.want_audit(now, slice, audit.by);
             }
         }
     }
@@ -160,10 +162,11 @@ impl Dispatcher {
         for id in self.remote_ids() {
             let Some(remote) = self.remotes.get(usize::from(id.0)) else { continue };
             let tops = self.audits.tops.get(&remote.tree).cloned().unwrap_or_default();
-            let slices = if tops.is_empty() || plan.whole {
-                [RelPath::root()].into()
+            let slices = if tops.is_empty() || tops.len() >= MAX_TOPS || plan.whole {
+                [Slice::Below(RelPath::root())].into()
             } else {
-                tops.into_iter().collect()
+                // What only the remote has in its root is in no slice of ours.
+                tops.into_iter().map(Slice::Below).chain([Slice::Root]).collect()
             };
             let queue = self.audits.queues.entry(id).or_default();
             // A round that takes longer than its pause is not overtaken.
@@ -281,7 +284,7 @@ impl Audit {
     fn new(
         now: Duration,
         client: Option<ClientId>,
-        slices: VecDeque<RelPath>,
+        slices: VecDeque<Slice>,
         repair: Repair,
         by: Comparison,
     ) -> Audit {

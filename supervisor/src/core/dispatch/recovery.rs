@@ -173,7 +173,10 @@ impl Dispatcher {
         match report {
             KeeperReport::Ready | KeeperReport::Beat => {}
             KeeperReport::Kept(edits) => edits.into_iter().for_each(|edit| self.take_kept(now, edit)),
-            KeeperReport::Loaded { last, trees } => self.loaded(now, last, &trees, out),
+            KeeperReport::Loaded { last, trees, names } => {
+                self.trees.iter_mut().zip(names).for_each(|(tree, names)| tree.brake.had(names));
+                self.loaded(now, last, &trees, out);
+            }
             KeeperReport::Found(tree, finds) => {
                 self.keeping.iter_mut().for_each(Keeping::heard);
                 self.found(now, tree, finds, out);
@@ -266,7 +269,8 @@ impl Dispatcher {
         let cause = match knowledge {
             Knowledge::None if damaged => Some("what was kept of it is lost"),
             Knowledge::None => None,
-            Knowledge::Partial | Knowledge::Whole if before != Some(root) => {
+            Knowledge::Partial if before.is_none() => Some("what was kept of it is lost"),
+            Knowledge::Partial | Knowledge::Whole if !before.is_some_and(|before| before.is_still(root)) => {
                 Some("another directory than before stands at its root")
             }
             Knowledge::Partial => Some("its first listing was not finished"),
@@ -281,7 +285,7 @@ impl Dispatcher {
         if let Some(cause) = cause {
             // Its names are learned anew.
             tree.memory.knowledge = Some(Knowledge::Partial);
-            tree.memory.moved = before.is_some_and(|before| before != root);
+            tree.memory.moved = before.is_some_and(|before| !before.is_still(root));
             let (moved, epoch) = (tree.memory.moved, self.epoch);
             out.push(notice::reconcile(&tree.label, cause, self.mirror));
             if moved {

@@ -9,10 +9,19 @@ use common::path::RelPath;
 use super::Remote;
 use crate::core::Lane;
 
+/// What is compared at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Slice {
+    /// A name with all below it.
+    Below(RelPath),
+    /// The remote's root: what it has beside the names in ours.
+    Root,
+}
+
 /// A comparison that has not begun.
 #[derive(Debug, Clone)]
 pub(super) struct Audit {
-    top: RelPath,
+    slice: Slice,
     by: Comparison,
     pub(super) since: Duration,
 }
@@ -51,9 +60,9 @@ impl Remote {
         self.trouble.map_or(Standing::Up, standing)
     }
 
-    /// Asks for a comparison of `top` with all below it.
-    pub fn want_audit(&mut self, now: Duration, top: RelPath, by: Comparison) {
-        self.audit.0 = Some(Audit { top, by, since: now });
+    /// Asks for a comparison of a slice.
+    pub fn want_audit(&mut self, now: Duration, slice: Slice, by: Comparison) {
+        self.audit.0 = Some(Audit { slice, by, since: now });
     }
 
     /// True while the lane compares.
@@ -101,9 +110,13 @@ impl Remote {
     }
 
     pub(super) fn begin_audit(&mut self, root: RootId) -> Option<Job> {
-        let Audit { top, by, .. } = self.audit.0.clone()?;
+        let Audit { slice, by, .. } = self.audit.0.clone()?;
         self.audit.1 = true;
-        let work = Work::Verify { tops: vec![top], by };
+        let tops = match slice {
+            Slice::Below(top) => vec![top],
+            Slice::Root => Vec::new(),
+        };
+        let work = Work::Verify { tops, by };
         Some(Job { root, deletions: Deletions::Travel, max_delete: None, by: Comparison::Times, work })
     }
 

@@ -49,7 +49,7 @@ fn tried(bench: &mut Bench, bytes: &[u8]) -> Result<bool, Option<Trouble>> {
 fn files_of_others() {
     let mut bench = Bench::new(slice(&[], &[]));
     bench.store = None;
-    for bytes in [&b"x"[..], &[0; 100], &[0; 8192], &b"redb\x1a\x0a\xa9\x0d\x0a"[..], &[0xff; 5000]] {
+    for bytes in [&b"xy"[..], &[0; 100], &[0; 8192], &b"redb\x1a\x0a\xa9\x0d\x0a"[..], &[0xff; 5000]] {
         assert_eq!(tried(&mut bench, bytes), Err(Some(Trouble::Damaged)), "{} bytes", bytes.len());
     }
     // A database, but not ours.

@@ -110,3 +110,13 @@ fn another_root_has_other_names() {
     let told = bench.kill();
     assert_eq!(told.last(), Some(&loaded(LastRun::Unclean, &[Knowledge::Partial])));
 }
+
+/// The number of a device may change with a reboot.
+#[test]
+fn the_same_root_on_a_device_with_another_number() {
+    let mut bench = Bench::whole();
+    bench.names(0, &[listing("", &[("a", file(1, 1))], Purpose::Learn)]);
+    bench.edit(&[Edit::Root(TreeId(0), common::event::RootId { device: 9, ..root(1) })]);
+    assert_eq!(bench.index(0), [(path("a"), file(1, 1))]);
+    assert_eq!(bench.store().listed(TreeId(0), &RelPath::root()), 1);
+}
