@@ -74,6 +74,14 @@ const TABLE: &[(i32, &str, Outcome)] = &[
     (1, "", Outcome::Misconfigured), // password file, unknown option, syntax
     // A parent directory vanished and came back while rsync made its list.
     (2, "invalid path", Outcome::Broken),
+    // What no receiver of ours would ever ask for or say.
+    (2, "File-list index", Outcome::Hostile),
+    (2, "Invalid", Outcome::Hostile),
+    (2, "Overflow in read_var", Outcome::Hostile),
+    (2, "received request to transfer non-regular", Outcome::Hostile),
+    (12, "unexpected tag", Outcome::Hostile),
+    (12, "multiplexing overflow", Outcome::Hostile),
+    (12, "invalid multi-message", Outcome::Hostile),
     (2, "", Outcome::Misconfigured), // the other end does not speak rsync
     (3, "", Outcome::Refused), // a directory there; whether ours is gone is not for rsync to say
     (4, "", Outcome::Misconfigured), // the server refuses an option
@@ -121,7 +129,9 @@ fn of_status(status: i32, said: &str) -> Outcome {
 mod tests {
     use super::*;
 
-    use Outcome::{Broken, Done, Limit, Misconfigured, NoSpace, Partial, Refused, UnknownHost, Unreachable};
+    use Outcome::{
+        Broken, Done, Hostile, Limit, Misconfigured, NoSpace, Partial, Refused, UnknownHost, Unreachable,
+    };
 
     /// The messages as real remotes said them.
     #[rustfmt::skip]
@@ -154,6 +164,10 @@ mod tests {
         (10, "rsync: on remote machine: --delete-missing-args: unknown option", Misconfigured),
         (12, "rsync: on remote machine: -@-1: unknown option", Misconfigured),
         (2, "protocol version mismatch -- is your shell clean?", Misconfigured),
+        (12, "unexpected tag 83 [sender]", Hostile),
+        (12, "multiplexing overflow 2:70000 [sender]", Hostile),
+        (2, "File-list index 239 not in -1 - 0 (read_ndx_and_attrs) [sender]", Hostile),
+        (2, "Invalid checksum count -1 [sender]", Hostile),
         (3, "rsync: [sender] change_dir \"/srv\" failed: No such file or directory (2)", Refused),
         (3, "rsync: [Receiver] change_dir#1 \"/x\" (in m) failed: No such file or directory (2)", Refused),
         (10, "rsync: failed to connect to 10.0.0.2: Connection refused (111)", Unreachable),

@@ -295,7 +295,7 @@ fn severity(outcome: Outcome) -> u8 {
         Outcome::TimedOut => 3,
         Outcome::Unreachable => 4,
         Outcome::NoSpace | Outcome::ReadOnly => 5,
-        Outcome::Refused | Outcome::UnknownHost => 6,
+        Outcome::Refused | Outcome::UnknownHost | Outcome::Hostile => 6,
         Outcome::Misconfigured => 7,
         Outcome::RootEmpty => 8,
         Outcome::RootGone => 9,

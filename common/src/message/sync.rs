@@ -201,6 +201,8 @@ pub enum Outcome {
     Refused,
     /// ssh does not know the remote's host key, or knows another.
     UnknownHost,
+    /// What the remote says breaks rsync's protocol.
+    Hostile,
     /// The remote has no room left.
     NoSpace,
     /// The remote's filesystem cannot be written: all paths failed for the same reason.

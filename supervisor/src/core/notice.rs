@@ -276,6 +276,7 @@ fn reason(outcome: Outcome) -> &'static str {
             "ssh does not know its host key, or knows another one: get it with ssh-keyscan, compare it with the \
              machine's own, and append it to the known_hosts file"
         }
+        Outcome::Hostile => "what it says breaks rsync's protocol: find out who answers there",
         Outcome::NoSpace => "it has no space left",
         Outcome::ReadOnly => "its filesystem cannot be written",
         Outcome::Misconfigured => "rsync does not accept its parameters",

@@ -14,6 +14,7 @@ fn pace(outcome: Outcome) -> (Duration, Duration) {
         // Somebody has to change something first.
         Outcome::Refused
         | Outcome::UnknownHost
+        | Outcome::Hostile
         | Outcome::Misconfigured
         | Outcome::NoSpace
         | Outcome::ReadOnly => (2_000, 60_000),

@@ -206,6 +206,7 @@ fn standing(outcome: Outcome) -> Option<RemoteOutcome> {
         | Outcome::Unreachable
         | Outcome::Refused
         | Outcome::UnknownHost
+        | Outcome::Hostile
         | Outcome::NoSpace
         | Outcome::ReadOnly
         | Outcome::Misconfigured

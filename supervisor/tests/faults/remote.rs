@@ -3,15 +3,17 @@
 
 use std::fs::{self, Permissions};
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
 use crate::ground::{RECOVERED, exact, known, sized, some};
 use crate::support::mounts::{Mount, empty, fill};
-use crate::support::{LOCALHOST, Mirror, SOON, exists, holds, pause, wait_until, write};
+use crate::support::{LOCALHOST, Mirror, Over, SOON, exists, holds, pause, wait_until, write};
 
 /// A mirror that sends a large file slowly, and has begun to.
 fn sending() -> Mirror {
@@ -92,6 +94,47 @@ fn a_port_that_is_closed() {
     mirror.wait_equal(RECOVERED);
     mirror.wait_logged("remote up");
     assert_eq!((mirror.logged("remote down"), mirror.logged("remote up")), (1, 1), "{}", mirror.log());
+}
+
+/// Answers as a daemon does, and then with what no rsync says, until it is told to end.
+fn babble(listener: &TcpListener, over: &AtomicBool) {
+    listener.set_nonblocking(true).unwrap();
+    while !over.load(Relaxed) {
+        let Ok((mut client, _)) = listener.accept() else {
+            pause(Duration::from_millis(10));
+            continue;
+        };
+        // Whatever is written to one that has gone away is lost, and that is all.
+        let _ = client.set_nonblocking(false).and_then(|()| client.set_read_timeout(Some(SOON)));
+        let _ = client.write_all(b"@RSYNCD: 31.0\n");
+        let mut heard = Vec::new();
+        let mut buffer = [0; 256];
+        while heard.iter().filter(|&&byte| byte == b'\n').count() < 2 {
+            match client.read(&mut buffer) {
+                Ok(0) | Err(_) => break,
+                Ok(count) => heard.extend_from_slice(&buffer[..count]),
+            }
+        }
+        let _ = client.write_all(b"@RSYNCD: OK\n").and_then(|()| client.write_all(&[b'Z'; 4000]));
+    }
+}
+
+/// Somebody else answers in its place, and not as an rsync.
+#[test]
+fn one_that_breaks_the_protocol() {
+    let mut mirror = known(exact().edit("<sersync>", "<warm start=\"false\"/><sersync>"), some);
+    mirror.daemon.end(Signal::SIGTERM);
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let listener = TcpListener::bind((LOCALHOST, mirror.port)).unwrap();
+        let over = Over(&over);
+        scope.spawn(move || babble(&listener, over.0));
+        write(mirror.source("dir1/file1"), "while somebody else was there");
+        mirror.wait_logged("state=hostile");
+    });
+    mirror.daemon.again();
+    mirror.wait_equal(RECOVERED);
+    mirror.wait_logged("remote up");
 }
 
 /// What is wrong with each module at first.

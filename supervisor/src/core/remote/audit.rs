@@ -37,6 +37,8 @@ pub enum Standing {
     Unreachable,
     /// It refuses, or does not understand: somebody has to change something.
     Misconfigured,
+    /// What it says breaks rsync's protocol: it is no rsync, or means harm.
+    Hostile,
     /// The root that it mirrors is not there: nothing is sent.
     Waiting,
 }
@@ -49,6 +51,7 @@ impl Standing {
             Standing::Degraded => "degraded",
             Standing::Unreachable => "unreachable",
             Standing::Misconfigured => "misconfigured",
+            Standing::Hostile => "hostile",
             Standing::Waiting => "waiting",
         }
     }
@@ -139,6 +142,7 @@ fn standing(trouble: Outcome) -> Standing {
         Outcome::NoSpace | Outcome::ReadOnly | Outcome::Limit | Outcome::Broken => Standing::Degraded,
         Outcome::Unreachable | Outcome::TimedOut => Standing::Unreachable,
         Outcome::Refused | Outcome::UnknownHost | Outcome::Misconfigured => Standing::Misconfigured,
+        Outcome::Hostile => Standing::Hostile,
         Outcome::RootGone => Standing::Waiting,
     }
 }

@@ -100,6 +100,7 @@ impl Remote {
             Outcome::Unreachable
             | Outcome::Refused
             | Outcome::UnknownHost
+            | Outcome::Hostile
             | Outcome::NoSpace
             | Outcome::ReadOnly
             | Outcome::Misconfigured
@@ -201,6 +202,7 @@ impl Remote {
             Outcome::Unreachable
             | Outcome::Refused
             | Outcome::UnknownHost
+            | Outcome::Hostile
             | Outcome::NoSpace
             | Outcome::ReadOnly
             | Outcome::Misconfigured
@@ -250,6 +252,7 @@ fn is_of_the_remote(outcome: Outcome) -> bool {
     match outcome {
         Outcome::Unreachable
         | Outcome::UnknownHost
+        | Outcome::Hostile
         | Outcome::NoSpace
         | Outcome::ReadOnly
         | Outcome::RootGone => true,
