@@ -217,11 +217,13 @@ impl Outbox {
             }
         }
         self.queue = kept;
-        for tree in lost {
+        // Before what waits there: nobody is to be told that all was reported. What a rescan finds is
+        // looked at once it has arrived, so it is newer than all that it replaces.
+        for tree in lost.into_iter().rev() {
             let rescan = WatcherReport::Rescan { tree, path: RelPath::root(), cause: LossCause::Backlog };
-            // Before what waits there: nobody is to be told that all was reported.
             self.queue.push_front(Entry::Report(rescan));
         }
+        // Before these too: no listing that was over by now is to count as theirs.
         if self.tells_names {
             self.queue.push_front(Entry::Report(WatcherReport::NamesLost));
         }

@@ -82,12 +82,27 @@ fn names_are_lost_with_their_changes() {
     outbox.change(TREE, path("a"), Dirt::Touched, 1);
     outbox.gone(TREE, path("y"), EntryKind::Directory);
     let rescan = WatcherReport::Rescan { tree: TREE, path: RelPath::root(), cause: LossCause::Backlog };
-    assert_eq!(drain(&mut outbox), [rescan, WatcherReport::NamesLost]);
+    assert_eq!(drain(&mut outbox), [WatcherReport::NamesLost, rescan]);
     // Nobody but the index was to hear of these.
     for name in ["x", "y", "z"] {
         outbox.gone(TREE, path(name), EntryKind::File);
     }
     assert_eq!(drain(&mut outbox), [WatcherReport::NamesLost]);
+}
+
+/// Neither a flush nor a listing that was over before may make up for what was dropped.
+#[test]
+fn a_loss_overtakes_what_says_that_nothing_is_missing() {
+    let mut outbox = Outbox { max_changes: 2, ..Outbox::with_names() };
+    let listed = WatcherReport::Listed { tree: TREE, path: RelPath::root(), pass: 0 };
+    let flushed = WatcherReport::Flushed(7);
+    outbox.change(TREE, path("a"), Dirt::Touched, 1);
+    outbox.report(listed.clone());
+    outbox.change(TREE, path("b"), Dirt::Touched, 1);
+    outbox.report(flushed.clone());
+    outbox.change(TREE, path("c"), Dirt::Touched, 1);
+    let rescan = WatcherReport::Rescan { tree: TREE, path: RelPath::root(), cause: LossCause::Backlog };
+    assert_eq!(drain(&mut outbox), [WatcherReport::NamesLost, rescan, listed, flushed]);
 }
 
 #[test]
