@@ -156,6 +156,8 @@ pub enum LossCause {
     Backlog,
     /// A directory could not be read.
     Unreadable,
+    /// A file may have been changed through a name that was gone before it could be looked at.
+    Linked,
 }
 
 /// How a root was lost.

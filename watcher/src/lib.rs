@@ -16,7 +16,8 @@
 //! | `translate` | what an event means |
 //! | `limbo`, `recent` | the two halves of a rename; names that come and go at once |
 //! | `received` | files that an rsync brought |
-//! | `scan`, `limit`, `links` | walking; too few watches; files with several names |
+//! | `scan`, `limit` | walking; too few watches |
+//! | `links`, `fleeting` | files with several names; names that nobody could look at |
 //! | `names`, `pass`, `listing` | telling what a tree holds, to be compared with the index |
 //! | `told`, `stamp` | what a change says of the names; what tells two states of a file apart |
 //! | `outbox`, `flush` | what waits for the supervisor; who waits for all of it |
@@ -24,6 +25,7 @@
 #![forbid(unsafe_code)]
 
 mod arena;
+mod fleeting;
 mod flush;
 mod kernel;
 mod limbo;

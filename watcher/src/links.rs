@@ -3,7 +3,8 @@
 //!
 //! Which names belong together is found out by one walk, once the tree is watched; after that
 //! events keep the index, at one `lstat` per changed file. Names are checked when they are
-//! used, so that the index may be out of date but never lies.
+//! used, so that the index may be out of date but never lies. Names that went before they could be
+//! looked at are a matter of [`crate::fleeting`].
 
 use std::collections::{HashMap, HashSet};
 use std::os::fd::BorrowedFd;
@@ -11,10 +12,12 @@ use std::time::{Duration, Instant};
 
 use common::event::Dirt;
 use common::filter::{EntryKind, is_hidden_file};
+use common::message::{LossCause, WatcherReport};
 use common::path::RelPath;
 use nix::fcntl::AtFlags;
 use nix::sys::stat::{FileStat, SFlag, fstatat, lstat};
 
+use crate::fleeting::Fleeting;
 use crate::live::{Live, absolute};
 use crate::outbox::Outbox;
 use crate::scan::{Then, Voice, Work};
@@ -40,7 +43,7 @@ enum State {
 
 /// Which file, whatever its name: device and inode number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Inode(u64, u64);
+pub(crate) struct Inode(pub(crate) u64, pub(crate) u64);
 
 #[derive(Default)]
 struct Names {
@@ -60,6 +63,7 @@ pub(crate) struct Links {
     /// Changed, but their names are not all known: the walk will tell.
     waiting: HashSet<Inode>,
     not_before: Option<Instant>,
+    pub(crate) fleeting: Fleeting,
 }
 
 impl Links {
@@ -85,6 +89,7 @@ impl Links {
     /// Makes a walk that is wanted due now.
     pub(crate) fn hurry(&mut self) {
         self.not_before = None;
+        self.fleeting.hurry();
     }
 
     fn is_wanted(&self) -> bool {
@@ -122,24 +127,39 @@ impl Links {
 }
 
 impl Live {
-    /// A file entry had an event: keeps the index, and reports the file's other names if it
-    /// was changed.
-    pub(crate) fn follow_links(&mut self, path: &RelPath, mask: u32, out: &mut Outbox) {
+    /// An entry had an event: keeps the index, and reports a file's other names if it was changed.
+    pub(crate) fn follow_links(&mut self, path: &RelPath, (mask, cookie): (u32, u32), out: &mut Outbox) {
+        if !self.rules.follow_links || self.links.state == State::GivenUp {
+            return;
+        }
+        if mask & bits::ISDIR != 0 {
+            if mask & (bits::MOVED_FROM | bits::MOVED_TO) != 0 {
+                self.links.fleeting.paths_changed();
+            }
+            return;
+        }
+        if mask & (bits::DELETE | bits::MOVED_FROM) != 0 {
+            self.links.fleeting.left(path, cookie);
+            return;
+        }
         let switches = self.rules.switches;
         let changed = (switches.close_write && mask & bits::CLOSE_WRITE != 0)
             || (switches.modify && mask & bits::MODIFY != 0)
             || (switches.attrib && mask & bits::ATTRIB != 0);
-        let named = self.links.is_counting() && mask & (bits::CREATE | bits::MOVED_TO) != 0;
-        if !self.rules.follow_links
-            || mask & bits::ISDIR != 0
-            || self.links.state == State::GivenUp
-            || !(changed || named)
-        {
+        let came = mask & (bits::CREATE | bits::MOVED_TO) != 0;
+        if !(changed || came) {
             return;
         }
         let found = lstat(absolute(&self.path, path).as_os_str()).ok();
+        let look = found.as_ref().map(identity);
+        if came {
+            self.links.fleeting.came(path, cookie, look);
+        }
         let owner = self.links.owners.get(path).copied();
-        if let Some(owner) = owner.filter(|owner| changed && found.as_ref().map(identity) != Some(*owner)) {
+        if changed {
+            self.links.fleeting.changed(path, look);
+        }
+        if let Some(owner) = owner.filter(|owner| changed && look != Some(*owner)) {
             self.report_names(owner, Some(path), mask, out);
         }
         let Some(stat) = found.filter(has_more_names) else { return };
@@ -164,6 +184,26 @@ impl Live {
         self.links.names = 0;
         self.scan.push(Work::Done(self.tree.root(), Then::Counted));
         self.scan.push(Work::Read(self.tree.root(), Voice::Census));
+    }
+
+    /// Compares the whole tree with the index when it is due: a file may have been changed through
+    /// a name that nobody saw.
+    pub(crate) fn compare_doubted(&mut self, now: Instant, out: &mut Outbox) {
+        if self.names.is_comparing() {
+            return;
+        }
+        self.links.fleeting.compared(now);
+        if self.rules.index && self.links.fleeting.deadline().is_some_and(|due| due <= Instant::now()) {
+            let (tree, path) = (self.id, RelPath::root());
+            out.report(WatcherReport::Rescan { tree, path, cause: LossCause::Linked });
+            self.list_whole();
+        }
+    }
+
+    /// When it is.
+    pub(crate) fn compare_deadline(&self) -> Option<Instant> {
+        let waits = self.rules.index && !self.names.is_comparing();
+        self.links.fleeting.deadline().filter(|_| waits)
     }
 
     /// A scan found a file.

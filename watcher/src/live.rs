@@ -153,6 +153,7 @@ impl Live {
     /// no event.
     fn drained(&mut self, now: Instant) {
         self.drained_at = Some(now);
+        self.links.fleeting.drained();
         for (parent, name) in self.names.drained() {
             self.scan.push(Work::Look(parent, name));
         }
@@ -161,24 +162,27 @@ impl Live {
     /// Whether all that happened before `moment` is in the outbox. Nothing is held back: what is in
     /// limbo was reported under its old name, and the kernel tells both in one call.
     pub(crate) fn is_settled(&self, moment: Instant) -> bool {
-        !self.scan.is_busy() && self.drained_at.is_some_and(|at| at >= moment)
+        let proved = !self.rules.index || !self.links.fleeting.is_hurried();
+        proved && !self.scan.is_busy() && self.drained_at.is_some_and(|at| at >= moment)
     }
 
     /// Does what is due.
-    pub(crate) fn tick(&mut self, now: Instant) {
+    pub(crate) fn tick(&mut self, now: Instant, out: &mut Outbox) {
         while let Some(node) = self.limbo.expired(now) {
             self.drop_node(node);
         }
         if !self.scan.is_busy() {
             self.retry_unwatched(now);
             self.recount(now);
+            self.compare_doubted(now, out);
         }
     }
 
     /// When something is due next.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let waiting = [self.limbo.deadline(), self.limit.deadline(&self.tree), self.links.deadline()];
-        waiting.into_iter().flatten().min()
+        let links = [self.links.deadline(), self.compare_deadline()];
+        let waiting = [self.limbo.deadline(), self.limit.deadline(&self.tree)];
+        waiting.into_iter().chain(links).flatten().min()
     }
 
     /// Forgets a directory with all below it, and ends the watches.
@@ -270,9 +274,10 @@ impl Live {
             return;
         };
         self.names.note(parent, name);
+        self.follow_links(&path, (mask, cookie), out);
         let meaning = meaning(mask, &path, self.rules.switches, &self.rules.filter);
         match meaning.step {
-            Step::Keep => self.follow_links(&path, mask, out),
+            Step::Keep => {}
             Step::Appeared => self.appeared(parent, name, now),
             Step::Arrived => self.arrived(parent, name, cookie, now),
             Step::Left => self.left(parent, name, cookie, now),

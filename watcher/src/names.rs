@@ -179,6 +179,11 @@ impl Names {
         }
     }
 
+    /// True while anything is compared, or waits for it.
+    pub(crate) fn is_comparing(&self) -> bool {
+        self.running.is_some() || !self.waiting.is_empty()
+    }
+
     /// What is to be done next.
     pub(crate) fn next(&mut self) -> Next {
         if let Some(reading) = self.reading.take() {

@@ -63,6 +63,7 @@ impl Live {
     /// The whole tree is to be compared with the index.
     pub(crate) fn list_whole(&mut self) {
         if self.rules.index {
+            self.links.fleeting.comparing(Instant::now());
             self.names.whole();
         }
     }

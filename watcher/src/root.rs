@@ -71,7 +71,7 @@ impl Root {
             self.look(now, out);
         }
         if let State::Live(live) = &mut self.state {
-            live.tick(now);
+            live.tick(now, out);
         }
     }
 

@@ -97,6 +97,24 @@ fn a_file_of_several_names() {
     });
 }
 
+/// No event speaks of the name that stays; and neither `-r` nor `-H` is said.
+#[test]
+fn a_file_changed_through_a_name_that_is_gone() {
+    let mirror = known(exact(), some);
+    let (stays, goes) = (mirror.source("dir1/file1"), mirror.source("dir2/other"));
+    for round in 0..sized("LINK_ROUNDS", 10, 200) {
+        fs::hard_link(&stays, &goes).unwrap();
+        let text = format!("round {round}{}", ".".repeat(usize::try_from(round).unwrap()));
+        fs::write(&goes, &text).unwrap();
+        fs::remove_file(&goes).unwrap();
+        let (code, said) = mirror.ask(&["wait", "--timeout", "60"]);
+        assert_eq!(code, Some(0), "{said}");
+        // At this moment, not soon.
+        assert_eq!(fs::read_to_string(mirror.replica("dir1/file1")).unwrap(), text);
+    }
+    mirror.wait_equal(SOON);
+}
+
 /// One that is written while rsync reads it is sent again.
 #[test]
 fn a_file_that_never_rests() {

@@ -1,11 +1,16 @@
 //! Files with several names.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use common::config::Switches;
 use common::event::Dirt::Touched;
+use common::event::TreeId;
+use common::message::{LossCause, WatcherReport};
+use common::path::RelPath;
 
 use super::Bench;
+use super::keeper::{Indexed, path};
 
 #[test]
 fn a_write_is_reported_under_every_name() {
@@ -49,4 +54,56 @@ fn a_hidden_name_of_a_visible_file() {
     });
     bench.write(".hidden");
     bench.until_dirty("visible", Touched);
+}
+
+fn is_doubted(report: &WatcherReport) -> bool {
+    *report == WatcherReport::Rescan { tree: TreeId(0), path: RelPath::root(), cause: LossCause::Linked }
+}
+
+/// The kernel only speaks of the second name, which is gone when it is looked at.
+#[test]
+fn a_file_changed_through_a_name_that_was_gone_before_anybody_looked() {
+    let mut indexed = Indexed::listed(Switches::default(), &[], |bench| {
+        bench.mkdir("d");
+        bench.write("file");
+    });
+    fs::hard_link(indexed.bench.at("file"), indexed.bench.at("d/other")).unwrap();
+    fs::write(indexed.bench.at("d/other"), "through the other").unwrap();
+    fs::remove_file(indexed.bench.at("d/other")).unwrap();
+    // Who waits hears that something was missed before he hears that nothing is.
+    indexed.flush(1);
+    assert_eq!(indexed.reports.iter().filter(|report| is_doubted(report)).count(), 1);
+    indexed.until_listed("", 0);
+    assert_eq!(indexed.found, [path("file")]);
+    indexed.check();
+    // The next one has to wait, and not by spinning; but for who asks.
+    indexed.reports.clear();
+    fs::write(indexed.bench.at("gone"), "").unwrap();
+    fs::remove_file(indexed.bench.at("gone")).unwrap();
+    let (start, longest) = (Instant::now(), Duration::from_millis(300));
+    while start.elapsed() < longest {
+        indexed.turn();
+    }
+    assert!(!indexed.reports.iter().any(is_doubted));
+    indexed.flush(2);
+    assert!(indexed.reports.iter().any(is_doubted));
+}
+
+/// Files that come, change and go while somebody looks cost nothing.
+#[test]
+fn ordinary_changes_are_not_doubted() {
+    let mut indexed = Indexed::listed(Switches::default(), &[], |bench| bench.write("file"));
+    for round in 0..20 {
+        indexed.bench.write("file");
+        indexed.bench.write(format!("kept{round}"));
+        indexed.flush(200 + round);
+        // Saved as editors do.
+        indexed.bench.write("new");
+        indexed.bench.rename("new", "file");
+        indexed.flush(round);
+        fs::remove_file(indexed.bench.at(format!("kept{round}"))).unwrap();
+        indexed.flush(100 + round);
+    }
+    assert!(!indexed.reports.iter().any(is_doubted), "{:#?}", indexed.reports);
+    assert_eq!(indexed.found, []);
 }
