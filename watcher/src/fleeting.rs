@@ -15,7 +15,7 @@ use crate::links::Inode;
 /// Most names that are kept in mind; beyond, there is doubt.
 const MAX_NAMES: usize = 20_000;
 /// Least time from one comparison to the next,
-const PAUSE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_secs(2);
 /// and how many times as long as the last one took.
 const SHARE: u32 = 20;
 

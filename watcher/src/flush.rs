@@ -22,6 +22,7 @@ impl Flushes {
         for live in roots.iter_mut().filter_map(Root::live_mut) {
             // A file was changed under one of its names: the others are to be found now.
             live.links.hurry();
+            live.limit.hurry(&live.tree);
         }
     }
 

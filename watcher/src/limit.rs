@@ -23,18 +23,34 @@ pub(crate) struct Limit {
     said: u64,
     said_at: Option<Instant>,
     retried_at: Option<Instant>,
+    /// Somebody waits for the next look.
+    hurried: bool,
 }
 
 impl Limit {
+    /// Somebody waits until all that happened before now was reported: what has no watch is looked
+    /// at for him.
+    pub(crate) fn hurry(&mut self, tree: &Tree) {
+        self.hurried = tree.unwatched() > 0;
+    }
+
+    /// True before that look has begun.
+    pub(crate) fn is_hurried(&self) -> bool {
+        self.hurried
+    }
+
     /// When the next look is due.
     pub(crate) fn deadline(&self, tree: &Tree) -> Option<Instant> {
+        if self.hurried {
+            return Some(Instant::now());
+        }
         let pause = Duration::from_secs(UNWATCHED_RESCAN_SECS);
         self.retried_at.filter(|_| tree.unwatched() > 0).map(|at| at + pause)
     }
 
-    /// Makes the next look due now.
+    /// Makes the next look, and the next word about it, due now.
     #[cfg(test)]
-    pub(crate) fn hurry(&mut self) {
+    pub(crate) fn make_due(&mut self) {
         let pause = Duration::from_secs(UNWATCHED_RESCAN_SECS);
         self.retried_at = self.retried_at.and_then(|at| at.checked_sub(pause));
         self.said_at = None;
@@ -74,10 +90,11 @@ impl Live {
     /// When it is time, tries again to watch what is not watched. Whether that works or not,
     /// it is then reported: what happened there meanwhile was not seen.
     pub(crate) fn retry_unwatched(&mut self, now: Instant) {
-        if self.limit.deadline(&self.tree).is_none_or(|deadline| now < deadline) {
+        if self.limit.deadline(&self.tree).is_none_or(|deadline| Instant::now() < deadline) {
             return;
         }
         self.limit.retried_at = Some(now);
+        self.limit.hurried = false;
         let root = self.tree.root();
         let tops = self.tree.topmost_unwatched(MAX_PATHS).unwrap_or_else(|| vec![root]);
         self.scan.push(Work::Done(root, Then::Retried(tops.clone())));
@@ -99,8 +116,12 @@ mod tests {
     #[test]
     fn what_is_news() {
         let now = Instant::now();
-        let said =
-            |said, ago| Limit { said, said_at: now.checked_sub(Duration::from_secs(ago)), retried_at: None };
+        let said = |said, ago| Limit {
+            said,
+            said_at: now.checked_sub(Duration::from_secs(ago)),
+            retried_at: None,
+            hurried: false,
+        };
         for (limit, unwatched, news) in [
             (Limit::default(), 0, false),
             (Limit::default(), 1, true),

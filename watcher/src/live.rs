@@ -163,7 +163,10 @@ impl Live {
     /// limbo was reported under its old name, and the kernel tells both in one call.
     pub(crate) fn is_settled(&self, moment: Instant) -> bool {
         let proved = !self.rules.index || !self.links.fleeting.is_hurried();
-        proved && !self.scan.is_busy() && self.drained_at.is_some_and(|at| at >= moment)
+        proved
+            && !self.limit.is_hurried()
+            && !self.scan.is_busy()
+            && self.drained_at.is_some_and(|at| at >= moment)
     }
 
     /// Does what is due.

@@ -119,7 +119,7 @@ fn more_directories_than_watches() {
     bench.settle("s");
     let live = bench.watcher.roots[0].live_mut().unwrap();
     live.kernel.budget = usize::MAX;
-    live.limit.hurry();
+    live.limit.make_due();
     bench.until(|seen| seen.iter().any(|report| limit(report) == Some((0, 16))));
     let of_unwatched =
         |report: &&WatcherReport| matches!(report, WatcherReport::Rescan { cause: LossCause::Unwatched, .. });

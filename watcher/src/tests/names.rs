@@ -138,7 +138,7 @@ fn what_had_no_watch_is_listed_when_it_was_looked_at() {
     }
     let live = indexed.bench.watcher.roots[0].live_mut().unwrap();
     live.kernel.budget = usize::MAX;
-    live.limit.hurry();
+    live.limit.make_due();
     let unwatched = |report: &WatcherReport| match report {
         WatcherReport::Rescan { path, cause: LossCause::Unwatched, .. } => Some(path.clone()),
         _ => None,
@@ -305,5 +305,23 @@ fn a_root_that_is_back_is_listed_again() {
     fs::rename(&aside, indexed.bench.at("")).unwrap();
     indexed.until_listed("", 3);
     assert!(indexed.found.contains(&path("unseen")));
+    indexed.check();
+}
+
+/// Who waits for all that happened waits for what has no watch as well.
+#[test]
+fn a_flush_looks_at_what_has_no_watch() {
+    let mut indexed = Indexed::prepared(Switches::default(), &[], |bench| bench.mkdir("a/b"));
+    indexed.bench.watcher.roots[0].drain(&mut [0; 4096], Instant::now(), &mut Outbox::new());
+    indexed.bench.watcher.roots[0].live_mut().unwrap().kernel.budget = 2;
+    indexed.bench.order(WatcherOrder::Room(ROOM));
+    indexed.until_listed("", 0);
+    indexed.reports.clear();
+    indexed.bench.write("a/b/unseen");
+    indexed.flush(1);
+    let rescan = WatcherReport::Rescan { tree: TreeId(0), path: path("a/b"), cause: LossCause::Unwatched };
+    assert!(indexed.reports.contains(&rescan), "{:#?}", indexed.reports);
+    indexed.until_listed("a/b", 0);
+    assert_eq!(indexed.found, [path("a/b/unseen")]);
     indexed.check();
 }
