@@ -15,6 +15,8 @@ mod support;
 
 #[path = "faults/brake.rs"]
 mod brake;
+#[path = "faults/clock.rs"]
+mod clock;
 #[path = "faults/codes.rs"]
 mod codes;
 #[path = "faults/document.rs"]
@@ -27,6 +29,8 @@ mod files;
 mod ground;
 #[path = "faults/kills.rs"]
 mod kills;
+#[path = "faults/limit.rs"]
+mod limit;
 #[path = "faults/memory.rs"]
 mod memory;
 #[path = "faults/model.rs"]
