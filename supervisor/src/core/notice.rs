@@ -27,19 +27,18 @@ pub fn collapsed(remote: &str, collapsed: &Collapsed) -> Action {
 
 /// Sight of a subtree was lost; and of `more` others, of which nothing was said.
 pub fn rescan(tree: &str, path: &RelPath, cause: LossCause, repair: Repair, more: u64) -> Action {
-    let words = match cause {
+    let cause = match cause {
         LossCause::Overflow => "the kernel's queue was full",
         LossCause::Unwatched => "directories without a watch",
         LossCause::Backlog => "too many changes at once",
         LossCause::Unreadable => "a directory could not be read",
+        // Said if it has, see `caught_up`.
         LossCause::Linked => "a file may have been changed through a name that is gone",
     };
     let deletions = deletions(repair);
     let more = if more > 0 { format!(" more_since_last={more}") } else { String::new() };
-    let text = format!("rescan tree={tree} path={path} cause=\"{words}\" deletions=\"{deletions}\"{more}");
-    // Mostly it was a temporary file, and nothing was lost.
-    let level = if cause == LossCause::Linked { Level::Info } else { Level::Warn };
-    Action::Log(level, text)
+    let text = format!("rescan tree={tree} path={path} cause=\"{cause}\" deletions=\"{deletions}\"{more}");
+    Action::Log(Level::Warn, text)
 }
 
 /// The watcher was away, or the root was.

@@ -81,6 +81,8 @@ pub(super) struct Memory {
     knowledge: Option<Knowledge>,
     /// Since when what nobody saw is being found.
     pub(super) catching_up: Option<Duration>,
+    /// Only since something may have.
+    silent: bool,
     /// Which of the tree's listings says that it was; and those that were told, and compared.
     awaited: u64,
     told: u64,
@@ -98,8 +100,16 @@ pub(super) struct Memory {
 }
 
 impl Memory {
+    /// Something may have happened that nobody saw; it is spoken of if it has.
+    pub(super) fn doubt(&mut self, now: Duration) {
+        let silent = self.catching_up.is_none() || self.silent;
+        self.catch_up(now);
+        self.silent = silent;
+    }
+
     /// Something happened that nobody saw.
     pub(super) fn catch_up(&mut self, now: Duration) {
+        self.silent = false;
         self.catching_up.get_or_insert(now);
         self.awaited = self.told.saturating_add(1);
     }
@@ -353,7 +363,8 @@ impl Dispatcher {
                 return;
             }
             let (changed, gone) = std::mem::take(&mut tree.memory.found);
-            if tree.memory.catching_up.take().is_some() || changed > 0 || gone > 0 {
+            let told = tree.memory.catching_up.take().is_some() && !tree.memory.silent;
+            if told || changed > 0 || gone > 0 {
                 out.push(notice::caught_up(&tree.label, changed, gone));
             }
             if let Some(keeping) = &mut self.keeping {

@@ -27,6 +27,13 @@ impl Dispatcher {
     ) {
         let repair = self.repair(id);
         let Some(tree) = self.trees.get_mut(usize::from(id.0)) else { return };
+        if cause == LossCause::Linked {
+            // Mostly it was a temporary file. Without names to compare with, there is nothing to find.
+            if repair == Repair::Compare {
+                tree.memory.doubt(now);
+            }
+            return;
+        }
         let (said, unsaid) = &mut tree.rescans;
         if said.is_none_or(|said| now.saturating_sub(said) >= RESCAN_PAUSE) {
             out.push(notice::rescan(&tree.label, &path, cause, repair, *unsaid));
