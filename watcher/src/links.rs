@@ -186,7 +186,7 @@ impl Live {
         self.scan.push(Work::Read(self.tree.root(), Voice::Census));
     }
 
-    /// Compares the whole tree with the index when it is due: a file may have been changed through
+    /// Compares the whole tree with the index when that is due: a file may have been changed through
     /// a name that nobody saw.
     pub(crate) fn compare_doubted(&mut self, now: Instant, out: &mut Outbox) {
         if self.names.is_comparing() {
@@ -200,7 +200,14 @@ impl Live {
         }
     }
 
-    /// When it is.
+    /// False while somebody waits, and a file may have changed under names that were not reported.
+    pub(crate) fn links_are_proved(&self) -> bool {
+        let owed = !self.links.waiting.is_empty() && self.links.not_before.is_none();
+        let doubted = self.rules.index && self.links.fleeting.is_hurried();
+        !owed && !doubted
+    }
+
+    /// When that comparison is due.
     pub(crate) fn compare_deadline(&self) -> Option<Instant> {
         let waits = self.rules.index && !self.names.is_comparing();
         self.links.fleeting.deadline().filter(|_| waits)

@@ -162,11 +162,8 @@ impl Live {
     /// Whether all that happened before `moment` is in the outbox. Nothing is held back: what is in
     /// limbo was reported under its old name, and the kernel tells both in one call.
     pub(crate) fn is_settled(&self, moment: Instant) -> bool {
-        let proved = !self.rules.index || !self.links.fleeting.is_hurried();
-        proved
-            && !self.limit.is_hurried()
-            && !self.scan.is_busy()
-            && self.drained_at.is_some_and(|at| at >= moment)
+        let looked = self.links_are_proved() && !self.limit.is_hurried();
+        looked && !self.scan.is_busy() && self.drained_at.is_some_and(|at| at >= moment)
     }
 
     /// Does what is due.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use common::config::Switches;
 use common::event::Dirt::Touched;
 use common::event::TreeId;
-use common::message::{LossCause, WatcherReport};
+use common::message::{LossCause, WatcherOrder, WatcherReport};
 use common::path::RelPath;
 
 use super::Bench;
@@ -54,6 +54,22 @@ fn a_hidden_name_of_a_visible_file() {
     });
     bench.write(".hidden");
     bench.until_dirty("visible", Touched);
+}
+
+/// The walk that finds the other names comes after all other work; who waits waits for it too.
+#[test]
+fn a_flush_waits_for_names_that_are_still_to_be_found() {
+    let mut bench = Bench::prepared(Switches::default(), &[], |bench| {
+        bench.write("one");
+        fs::hard_link(bench.at("one"), bench.at("two")).unwrap();
+    });
+    for number in 0..3000 {
+        bench.mkdir(format!("{number}"));
+    }
+    bench.write("one");
+    bench.order(WatcherOrder::Flush(1));
+    bench.until(|seen| seen.contains(&WatcherReport::Flushed(1)));
+    assert!(bench.taken().contains(&("two".to_owned(), Touched)));
 }
 
 fn is_doubted(report: &WatcherReport) -> bool {
