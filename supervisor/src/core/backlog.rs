@@ -1,23 +1,28 @@
 //! What is dirty for one remote: a set of paths, coalesced, in the order in which they became
 //! ready, in bounded memory.
 //!
-//! When more than [`MAX_PATHS`] wait, the directory with the most of them becomes one deep
-//! entry. Not sooner: a deep entry also removes what only the remote has there, which single
-//! changes never do.
+//! When more than [`MAX_PATHS`] wait, the directory with the most of them is sent as a whole in
+//! their place; removals wait on. Where those are too many too, it is made equal as a whole: that also
+//! removes what only the remote has there, which single changes never do.
 
-use std::collections::{BTreeMap, HashMap};
-use std::ops::Bound;
+mod store;
+
+use std::collections::HashMap;
 use std::time::Duration;
 
 use common::event::{Change, Dirt, IN_CREATE, RECEIVED, merged};
 use common::keep::Pending;
+use common::message::Deletions;
 use common::path::RelPath;
 
 use super::kept::Kept;
 use super::retry::Jitter;
+use store::Store;
 
-/// Most paths that wait for one remote.
+/// Most paths that wait for one remote, see [`weight`].
 pub const MAX_PATHS: usize = 200_000;
+/// Most paths that wait for all remotes together.
+pub const MAX_ALL: usize = 400_000;
 /// How long the removal of a file is held: editors remove a file before they write it anew,
 /// and the live copy must not vanish meanwhile.
 pub const HOLD: Duration = Duration::from_millis(250);
@@ -36,6 +41,8 @@ const ECHO_MOST: Duration = Duration::from_secs(60);
 pub const QUARANTINE: u32 = 3;
 /// Most paths that are passed over while a batch is put together.
 const MAX_SKIPPED: usize = 10_000;
+/// Up to so many bytes a path counts for one.
+const COMMON: usize = 128;
 /// What a path costs in an order beside its bytes.
 const PATH_OVERHEAD: usize = 8;
 
@@ -57,14 +64,15 @@ pub struct Entry {
     pub mask: u32,
     /// When it may go.
     pub ready: Duration,
-    /// When the first change came that was not sent.
-    pub since: Duration,
-    /// The same in milliseconds since 1970; older than the supervisor where it was kept on disk.
+    /// When the first change came that was not sent, in milliseconds since 1970; older than the
+    /// supervisor where it was kept on disk.
     pub at: u64,
     /// How often it failed.
     pub attempts: u32,
     /// Place among those that are ready at the same moment; 0 before it has one.
-    sequence: u64,
+    sequence: u32,
+    /// While it waits: the disk holds this path.
+    saved: bool,
 }
 
 /// A path with its entry, as it leaves the backlog.
@@ -73,23 +81,23 @@ pub type Taken = (RelPath, Entry);
 /// Dirty paths.
 #[derive(Debug, Default)]
 pub struct Backlog {
-    entries: BTreeMap<RelPath, Entry>,
-    queue: BTreeMap<(Duration, u64), RelPath>,
-    sequence: u64,
+    store: Store,
     jitter: Jitter,
     /// The supervisor's start, in milliseconds since 1970.
     epoch: u64,
-    /// What the disk has to be told of; `None` where nothing is kept.
+    /// What the disk has to be told of, and what it holds of paths that do not wait; `None` where
+    /// nothing is kept.
     kept: Option<Kept>,
 }
 
 /// What had to be given up to stay within bounds.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Collapsed {
     /// A directory and how many waiting paths it now stands for.
     Into(RelPath, usize),
-    /// No directory but the root holds enough: the whole tree has to be synced.
-    Whole,
+    /// No directory but the root holds enough: the whole tree has to be synced. Where that may delete
+    /// nothing, the removals still wait.
+    Whole(Deletions),
 }
 
 impl Backlog {
@@ -104,9 +112,28 @@ impl Backlog {
         self.kept = Some(Kept::default());
     }
 
-    /// What the disk has to be told of, where something is kept.
-    pub fn kept(&mut self) -> Option<&mut Kept> {
-        self.kept.as_mut()
+    /// What is at `path` for the disk may be another than was told.
+    pub fn touch(&mut self, path: &RelPath) {
+        if let Some(kept) = &mut self.kept {
+            kept.touch(path);
+        }
+    }
+
+    /// The disk holds this path.
+    pub fn is_saved_at(&mut self, path: RelPath) {
+        match (self.store.get_mut(path.as_bytes()), &mut self.kept) {
+            (Some(entry), Some(_)) => entry.saved = true,
+            (None, Some(kept)) => kept.is_saved_at(path),
+            (_, None) => {}
+        }
+    }
+
+    /// Nothing is known of what the disk holds.
+    pub fn forget_saved(&mut self) {
+        if let Some(kept) = &mut self.kept {
+            kept.forget();
+            self.store.for_each(|entry| entry.saved = false);
+        }
     }
 
     /// True when the disk knows all.
@@ -117,52 +144,77 @@ impl Backlog {
     /// The disk is to be told all again.
     pub fn tell_again(&mut self) {
         if let Some(kept) = &mut self.kept {
-            kept.touch_all(self.entries.keys());
+            kept.touch_all(self.store.iter().map(|(path, _)| path));
         }
     }
 
-    /// Tells all that has changed; `look` makes of a path and what waits there what is told.
+    /// Tells what has changed, `most` paths of it at most; `look` makes of a path and what waits there
+    /// what is told. How many were looked at.
     pub fn tell<T>(
         &mut self,
+        most: usize,
         look: impl Fn(&RelPath, Option<&Entry>) -> Option<T>,
-        tell: impl FnMut(RelPath, Option<T>),
-    ) {
-        if let Some(kept) = &mut self.kept {
-            kept.tell(|path| look(path, self.entries.get(path)), tell);
+        mut tell: impl FnMut(RelPath, Option<T>),
+    ) -> usize {
+        let (Some(kept), store) = (&mut self.kept, &mut self.store) else { return 0 };
+        let mut count = 0_usize;
+        while count < most
+            && let Some(path) = kept.next_touched()
+        {
+            count = count.saturating_add(1);
+            let waiting = store.get_mut(path.as_bytes());
+            match (look(&path, waiting.as_deref()), waiting) {
+                (Some(now), Some(entry)) => {
+                    entry.saved = true;
+                    tell(path, Some(now));
+                }
+                (Some(now), None) => {
+                    kept.is_saved_at(path.clone());
+                    tell(path, Some(now));
+                }
+                (None, waiting) => {
+                    let saved = match waiting {
+                        Some(entry) => std::mem::take(&mut entry.saved),
+                        None => kept.was_saved_at(&path),
+                    };
+                    if saved {
+                        tell(path, None);
+                    }
+                }
+            }
         }
-    }
-
-    /// What waits at `path`.
-    pub fn get(&self, path: &RelPath) -> Option<&Entry> {
-        self.entries.get(path)
+        count
     }
 
     /// A path that waited when the last run ended.
     pub fn restore(&mut self, now: Duration, path: RelPath, pending: &Pending) {
-        if let Some(kept) = &mut self.kept {
-            kept.is_saved_at(path.clone());
-        }
+        self.is_saved_at(path.clone());
         let Pending { dirt, since: at, attempts, .. } = *pending;
-        let entry = Entry { dirt, mask: 0, ready: now, since: now, at, attempts, sequence: 0 };
-        match self.unlink(&path) {
-            Some(newer) => self.link(path, Entry { dirt: dirt.then(newer.dirt), at, ..newer }),
-            None => self.link(path, entry),
-        }
+        let entry = match self.store.get(path.as_bytes()) {
+            Some(&newer) => Entry { dirt: dirt.then(newer.dirt), at, ..newer },
+            None => Entry { dirt, mask: 0, ready: now, at, attempts, sequence: 0, saved: false },
+        };
+        self.link(&path, entry);
     }
 
     /// How many paths wait.
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.store.len()
+    }
+
+    /// For how many paths of common length they count.
+    pub fn weight(&self) -> usize {
+        self.store.weight()
     }
 
     /// True when nothing waits.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.store.len() == 0
     }
 
     /// When the first path may go.
     pub fn next_ready(&self) -> Option<Duration> {
-        self.queue.keys().next().map(|&(ready, _)| ready)
+        self.store.turns().next().map(|(_, (_, entry))| entry.ready)
     }
 
     /// True when a path may go at `now`.
@@ -173,25 +225,24 @@ impl Backlog {
     /// Takes a change in. A directory that is to be sent deep, or was removed, absorbs what
     /// waits below it.
     pub fn insert(&mut self, now: Duration, change: &Change, traffic: Traffic) {
-        let path = &change.path;
-        if self.is_covered(path, change.dirt) {
-            return;
+        if !self.is_covered(&change.path, change.dirt) {
+            self.take_in(now, change, traffic);
         }
-        let absorbed = match change.dirt {
-            Dirt::Deep | Dirt::RemovedDir => self.remove_below(path, |_| true),
-            Dirt::Sweep => self.remove_below(path, |dirt| matches!(dirt, Dirt::Touched | Dirt::Sweep)),
-            Dirt::Touched | Dirt::Removed => None,
-        };
-        let old = self.take_out(path);
+    }
+
+    fn take_in(&mut self, now: Duration, change: &Change, traffic: Traffic) {
+        let path = &change.path;
+        let absorbed = self.remove_below(path, |dirt| absorbs(change.dirt, dirt));
+        let old = self.store.get(path.as_bytes()).copied();
         let dirt = old.map_or(change.dirt, |old| old.dirt.then(change.dirt));
         let just_created = change.dirt == Dirt::Touched && change.mask == IN_CREATE;
         let echo = traffic == Traffic::BothWays && change.mask & RECEIVED != 0;
-        let oldest = [old.map(|old| (old.since, old.at)), absorbed].into_iter().flatten().min();
-        let (since, at) = oldest.unwrap_or_else(|| (now, self.epoch.saturating_add(millis(now))));
+        let oldest = [old.map(|old| old.at), absorbed].into_iter().flatten().min();
+        let at = oldest.unwrap_or_else(|| self.epoch.saturating_add(millis(now)));
         let ready = match (dirt, old) {
             (Dirt::Removed, _) => now.saturating_add(HOLD),
             (Dirt::Touched, None) if just_created => now.saturating_add(SETTLE),
-            (Dirt::Touched, _) if echo => self.echo_until(now).min(since.saturating_add(ECHO_MOST)),
+            (Dirt::Touched, _) if echo => self.echo_until(now).min(self.since(at).saturating_add(ECHO_MOST)),
             // One that fails again and again waits its time out, however often it changes.
             (_, Some(old)) if old.attempts >= QUARANTINE => old.ready,
             // A path keeps its place in the queue; one that failed gets a new chance with a new change.
@@ -200,12 +251,11 @@ impl Backlog {
         };
         let mask = old.map_or(change.mask, |old| merged(old.mask, change.mask));
         let (sequence, attempts) = old.map_or((0, 0), |old| (old.sequence, old.attempts));
-        let entry = Entry { dirt, mask, ready, since, at, attempts, sequence };
         // The disk is told what is new to it, and not that the same path changed once more.
         if old.is_none_or(|old| (old.dirt, old.at, old.attempts) != (dirt, at, attempts)) {
             self.touch(path);
         }
-        self.put_in(path.clone(), entry);
+        self.put_in(path, Entry { dirt, mask, ready, at, attempts, sequence, saved: false });
     }
 
     /// Puts back what was taken and not done: to the head, or, with `pause`, for later. What
@@ -216,14 +266,14 @@ impl Backlog {
                 entry.attempts = entry.attempts.saturating_add(1);
                 entry.ready = now.saturating_add(pause);
             }
-            if let Some(newer) = self.unlink(&path) {
+            if let Some(newer) = self.store.get(path.as_bytes()) {
                 entry.dirt = entry.dirt.then(newer.dirt);
                 entry.mask = merged(entry.mask, newer.mask);
                 entry.attempts = entry.attempts.max(newer.attempts);
                 let waits = retry.is_some() && entry.attempts >= QUARANTINE;
                 entry.ready = if waits { entry.ready } else { newer.ready };
             }
-            self.link(path, entry);
+            self.link(&path, entry);
         }
     }
 
@@ -232,13 +282,13 @@ impl Backlog {
     pub fn take(&mut self, now: Duration, bytes: usize) -> Vec<Taken> {
         let mut room = bytes;
         let (mut kind, mut skipped) = (None, 0_usize);
-        let mut places = Vec::new();
-        for (&(ready, sequence), path) in &self.queue {
+        let mut numbers = Vec::new();
+        for (number, (path, entry)) in self.store.turns() {
             let cost = cost(path);
-            if ready > now || (cost > room && !places.is_empty()) {
+            if entry.ready > now || (cost > room && !numbers.is_empty()) {
                 break;
             }
-            let failed = self.entries.get(path).is_some_and(|entry| entry.attempts > 0);
+            let failed = entry.attempts > 0;
             if *kind.get_or_insert(failed) != failed {
                 skipped = skipped.saturating_add(1);
                 if skipped > MAX_SKIPPED {
@@ -247,26 +297,22 @@ impl Backlog {
                 continue;
             }
             room = room.saturating_sub(cost);
-            places.push((ready, sequence));
+            numbers.push(number);
         }
-        let take = |place| {
-            let path = self.queue.remove(&place)?;
-            let entry = self.entries.remove(&path)?;
-            Some((path, entry))
-        };
-        places.into_iter().filter_map(take).collect()
+        numbers.into_iter().filter_map(|number| self.take_out(number)).collect()
     }
 
     /// Takes everything, whether ready or not.
     pub fn drain(&mut self) -> Vec<Taken> {
-        self.queue.clear();
-        let all = std::mem::take(&mut self.entries);
-        if let Some(kept) = &mut self.kept {
-            for path in all.keys() {
-                kept.touch(path);
-            }
-        }
-        all.into_iter().collect()
+        self.drain_if(|_| true)
+    }
+
+    /// Takes all of which that is true, whether ready or not.
+    pub fn drain_if(&mut self, which: impl Fn(&Entry) -> bool) -> Vec<Taken> {
+        let numbers: Vec<u32> =
+            self.store.turns().filter(|(_, (_, entry))| which(entry)).map(|(number, _)| number).collect();
+        let take = |number| self.take_out(number).inspect(|(path, _)| self.touch(path));
+        numbers.into_iter().filter_map(take).collect()
     }
 
     /// Lets everything that is held or waits for a retry go now; but for what may be an echo.
@@ -281,51 +327,53 @@ impl Backlog {
 
     /// True when something in it failed before.
     pub fn has_failed(&self) -> bool {
-        self.entries.values().any(|entry| entry.attempts > 0)
+        self.store.iter().any(|(_, entry)| entry.attempts > 0)
     }
 
     /// True when `path` waits, or something above it that covers it.
     pub fn holds(&self, path: &RelPath) -> bool {
-        self.entries.contains_key(path) || self.is_covered(path, Dirt::Touched)
+        self.store.get(path.as_bytes()).is_some() || self.is_covered(path, Dirt::Touched)
     }
 
     fn bring_forward(&mut self, now: Duration, which: impl Fn(&Entry) -> bool) {
-        for (path, mut entry) in self.drain() {
-            if which(&entry) {
+        self.store.set_turns(|entry| {
+            if which(entry) {
                 entry.ready = entry.ready.min(now);
             }
-            self.link(path, entry);
-        }
+        });
     }
 
-    /// Keeps the bound of `limit` paths. To be called after each insertion of many.
+    /// Keeps the bound of `limit`, in paths of common length. To be called after each insertion of many.
     pub fn collapse(&mut self, now: Duration, limit: usize) -> Option<Collapsed> {
-        if self.len() <= limit {
+        if self.store.weight() <= limit {
             return None;
         }
-        let Some((directory, count)) = self.heaviest(limit) else {
-            self.drain();
-            return Some(Collapsed::Whole);
+        let removals = self.store.iter().filter(|(_, entry)| !absorbs(Dirt::Sweep, entry.dirt)).count();
+        // Only where the removals themselves are too many does what only the remote has go with them.
+        let dirt = if removals > limit / 2 { Dirt::Deep } else { Dirt::Sweep };
+        let before = self.len().saturating_add(1);
+        let Some(directory) = self.heaviest(limit, dirt) else {
+            self.drain_if(|entry| absorbs(dirt, entry.dirt));
+            let travel = dirt == Dirt::Deep;
+            return Some(Collapsed::Whole(if travel { Deletions::Travel } else { Deletions::Held }));
         };
-        let change = Change { path: directory.clone(), dirt: Dirt::Deep, mask: 0 };
-        self.insert(now, &change, Traffic::OneWay);
-        Some(Collapsed::Into(directory, count))
+        self.take_in(now, &Change { path: directory.clone(), dirt, mask: 0 }, Traffic::OneWay);
+        Some(Collapsed::Into(directory, before.saturating_sub(self.len())))
     }
 
     /// The paths that wait, for tests and displays.
     pub fn iter(&self) -> impl Iterator<Item = (&RelPath, &Entry)> {
-        self.entries.iter()
+        self.store.iter()
     }
 
     /// A waiting ancestor may already cover a change; one that failed does not, since it would
     /// hold up its neighbours.
     fn is_covered(&self, path: &RelPath, dirt: Dirt) -> bool {
         path.ancestors().any(|ancestor| {
-            self.entries.get(ancestor).is_some_and(|entry| {
+            self.store.get(ancestor).is_some_and(|entry| {
                 entry.attempts == 0
                     && match entry.dirt {
-                        Dirt::Deep => true,
-                        Dirt::Sweep => matches!(dirt, Dirt::Touched | Dirt::Sweep),
+                        Dirt::Deep | Dirt::Sweep => absorbs(entry.dirt, dirt),
                         Dirt::Touched | Dirt::Removed | Dirt::RemovedDir => false,
                     }
             })
@@ -337,84 +385,95 @@ impl Backlog {
     }
 
     /// Removes entries below `path`; when the first of them came.
-    fn remove_below(&mut self, path: &RelPath, absorbed: impl Fn(Dirt) -> bool) -> Option<(Duration, u64)> {
+    fn remove_below(&mut self, path: &RelPath, absorbed: impl Fn(Dirt) -> bool) -> Option<u64> {
         let (from, to) = below(path);
-        let range = (Bound::Included(&from[..]), Bound::Excluded(&to[..]));
-        let victims: Vec<RelPath> = self
-            .entries
-            .range::<[u8], _>(range)
-            .filter(|(_, entry)| absorbed(entry.dirt))
-            .map(|(path, _)| path.clone())
-            .collect();
-        victims.iter().filter_map(|victim| self.unlink(victim)).map(|entry| (entry.since, entry.at)).min()
+        let victims = self.store.between(&from, &to).filter(|(_, (_, entry))| absorbed(entry.dirt));
+        let victims: Vec<u32> = victims.map(|(number, _)| number).collect();
+        let mut oldest = None;
+        for number in victims {
+            if let Some((path, entry)) = self.take_out(number) {
+                self.touch(&path);
+                oldest = Some(entry.at.min(oldest.unwrap_or(u64::MAX)));
+            }
+        }
+        oldest
     }
 
     /// When the first change came that waits here.
     pub fn oldest(&self) -> Option<Duration> {
-        self.entries.values().map(|entry| entry.since).min()
+        self.store.iter().map(|(_, entry)| entry.at).min().map(|at| self.since(at))
     }
 
-    fn link(&mut self, path: RelPath, entry: Entry) {
-        self.touch(&path);
+    /// When that was after the supervisor's start.
+    pub fn since(&self, at: u64) -> Duration {
+        Duration::from_millis(at.saturating_sub(self.epoch))
+    }
+
+    fn link(&mut self, path: &RelPath, entry: Entry) {
+        self.touch(path);
         self.put_in(path, entry);
     }
 
-    fn unlink(&mut self, path: &RelPath) -> Option<Entry> {
-        let entry = self.take_out(path)?;
-        self.touch(path);
-        Some(entry)
+    fn put_in(&mut self, path: &RelPath, mut entry: Entry) {
+        entry.saved = match (self.store.get(path.as_bytes()), &mut self.kept) {
+            (Some(old), _) => old.saved,
+            (None, Some(kept)) => kept.was_saved_at(path),
+            (None, None) => false,
+        };
+        self.store.put(path, entry);
     }
 
-    fn touch(&mut self, path: &RelPath) {
-        if let Some(kept) = &mut self.kept {
-            kept.touch(path);
+    fn take_out(&mut self, number: u32) -> Option<Taken> {
+        let (path, entry) = self.store.take(number)?;
+        if let (true, Some(kept)) = (entry.saved, &mut self.kept) {
+            kept.is_saved_at(path.clone());
         }
+        Some((path, entry))
     }
 
-    fn put_in(&mut self, path: RelPath, mut entry: Entry) {
-        // A number from another backlog may be taken here.
-        while entry.sequence == 0 || self.queue.contains_key(&(entry.ready, entry.sequence)) {
-            self.sequence = self.sequence.saturating_add(1);
-            entry.sequence = self.sequence;
-        }
-        self.queue.insert((entry.ready, entry.sequence), path.clone());
-        self.entries.insert(path, entry);
-    }
-
-    fn take_out(&mut self, path: &RelPath) -> Option<Entry> {
-        let entry = self.entries.remove(path.as_bytes())?;
-        self.queue.remove(&(entry.ready, entry.sequence));
-        Some(entry)
-    }
-
-    /// The deepest directory that holds a good part of what waits.
-    fn heaviest(&self, limit: usize) -> Option<(RelPath, usize)> {
+    /// The deepest directory that holds a good part of what a change of this kind stands for.
+    fn heaviest(&self, limit: usize, dirt: Dirt) -> Option<RelPath> {
         let enough = (limit / 16).max(2);
-        let deepest = self.entries.keys().map(|path| path.ancestors().count()).max().unwrap_or(0);
+        let paths = || self.store.iter().filter(|(_, entry)| absorbs(dirt, entry.dirt)).map(|(path, _)| path);
+        let deepest = paths().map(|path| path.ancestors().count()).max().unwrap_or(0);
         for depth in (1..=deepest).rev() {
-            let mut counts: HashMap<&[u8], usize> = HashMap::new();
-            for path in self.entries.keys() {
+            let mut weights: HashMap<&[u8], usize> = HashMap::new();
+            for path in paths() {
                 if let Some(directory) = path.ancestors().nth(depth.saturating_sub(1)) {
-                    let count = counts.entry(directory).or_default();
-                    *count = count.saturating_add(1);
+                    let sum = weights.entry(directory).or_default();
+                    *sum = sum.saturating_add(weight(path));
                 }
             }
             let best =
-                counts.into_iter().max_by_key(|&(directory, count)| (count, std::cmp::Reverse(directory)));
-            if let Some((directory, count)) = best
-                && count >= enough
+                weights.into_iter().max_by_key(|&(directory, sum)| (sum, std::cmp::Reverse(directory)));
+            if let Some((directory, sum)) = best
+                && sum >= enough
                 && let Ok(directory) = RelPath::new(directory)
             {
-                return Some((directory, count));
+                return Some(directory);
             }
         }
         None
     }
 }
 
+/// Whether a directory that is dirty in this way stands for what waits below it.
+fn absorbs(directory: Dirt, below: Dirt) -> bool {
+    match directory {
+        Dirt::Deep | Dirt::RemovedDir => true,
+        Dirt::Sweep => matches!(below, Dirt::Touched | Dirt::Sweep),
+        Dirt::Touched | Dirt::Removed => false,
+    }
+}
+
 /// In whole milliseconds.
 pub(super) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// For how many a path counts: a long one for several.
+fn weight(path: &RelPath) -> usize {
+    path.as_bytes().len().saturating_div(COMMON).saturating_add(1)
 }
 
 /// What a path costs in an order, in bytes.

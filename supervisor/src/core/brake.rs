@@ -181,10 +181,10 @@ impl Brake {
         u32::try_from(share.max(self.guard.names)).ok()
     }
 
-    /// What the disk has to be told of.
-    pub fn tell(&mut self, mut tell: impl FnMut(RelPath, Option<HeldDelete>)) {
+    /// What the disk has to be told of, `most` paths of it at most; how many were looked at.
+    pub fn tell(&mut self, most: usize, mut tell: impl FnMut(RelPath, Option<HeldDelete>)) -> usize {
         let (held, waiting) = (&self.held, &self.waiting);
-        self.kept.tell(|path| held.get(path).or_else(|| waiting.get(path)).copied(), &mut tell);
+        self.kept.tell(most, |path| held.get(path).or_else(|| waiting.get(path)).copied(), &mut tell)
     }
 
     /// True when the disk knows all.

@@ -16,6 +16,7 @@ use common::event::{Change, RootId, TreeId};
 use common::filter::Filter;
 use common::message::{Deletions, Outcome, RemoteOutcome};
 
+use super::backlog::MAX_ALL;
 use super::brake::Brake;
 use super::guard::Guard;
 use super::keeping::Keeping;
@@ -310,7 +311,23 @@ impl Dispatcher {
             }
             self.failures = self.failures.saturating_add(u64::from(remote.is_in_trouble()));
         }
+        self.bound(now, out);
         self.tell_plugins(now, tree, changes);
+    }
+
+    /// All remotes together have a bound too. Who has more than its share gives up half of it, so that
+    /// this is seldom.
+    fn bound(&mut self, now: Duration, out: &mut Vec<Action>) {
+        let weights = || self.remotes.iter().map(Remote::weight);
+        if weights().fold(0, usize::saturating_add) <= MAX_ALL {
+            return;
+        }
+        let share = MAX_ALL / 2 / weights().filter(|&weight| weight > 0).count().max(1);
+        for remote in &mut self.remotes {
+            for collapsed in remote.shrink(now, share) {
+                out.push(notice::collapsed(&remote.label, &collapsed));
+            }
+        }
     }
 
     /// Plugins hear of it when the remotes of the tree have dealt with it.

@@ -19,6 +19,11 @@ const MAX_BYTES: usize = 8 << 20;
 const MAX_EDITS: usize = 40 << 10;
 /// What an edit and a name cost beside their paths, in bytes.
 const OVERHEAD: usize = 48;
+/// Most paths that are told at once. The rest is told when the keeper has those: they never stand in
+/// one place, however many there are.
+const PORTION: usize = if cfg!(test) { 3 } else { 4096 };
+/// Portions before a commit. Beyond, all that is left is told at once, or there might never be one.
+const MAX_PORTIONS: usize = 1000;
 /// From one order to list everything again to the next.
 const LIST_PAUSE: Duration = Duration::from_secs(10);
 
@@ -84,12 +89,18 @@ pub struct Keeping {
     session: Session,
     queue: VecDeque<Keep>,
     bytes: usize,
+    /// Orders in the queue with what was told beside names.
+    edits: usize,
+    /// How often some of it was told since the last commit.
+    portions: usize,
     sent: VecDeque<Sent>,
     /// Reports of finds in this session.
     heard: u64,
     /// Something was ordered since the last commit.
     dirty: bool,
     committing: bool,
+    /// The commit under way, or the one before, was ordered for an orderly end.
+    closing: bool,
     names: Names,
     commit_at: Duration,
     end: End,
@@ -107,10 +118,13 @@ impl Default for Keeping {
             session: Session::Away,
             queue: VecDeque::new(),
             bytes: 0,
+            edits: 0,
+            portions: 0,
             sent: VecDeque::new(),
             heard: 0,
             dirty: false,
             committing: false,
+            closing: false,
             names: Names::Partial,
             commit_at: Duration::ZERO,
             end: End::No,
@@ -147,6 +161,7 @@ impl Keeping {
         self.queue.clear();
         self.sent.clear();
         (self.bytes, self.heard, self.committing) = (0, 0, false);
+        (self.edits, self.portions) = (0, 0);
         self.relist_at = None;
         // Nothing more can be done for an orderly end.
         if self.end == End::Asked {
@@ -211,28 +226,41 @@ impl Keeping {
         self.edits(|tell| edits.into_iter().for_each(tell));
     }
 
-    /// The same, for many that `source` tells one by one: they never stand in one place.
+    /// The same, for many that `source` tells one by one.
     pub fn edits(&mut self, source: impl FnOnce(&mut dyn FnMut(Edit))) {
         if !self.is_live() {
             return;
         }
         let (mut order, mut bytes) = (Vec::new(), 0_usize);
-        let (queue, dirty) = (&mut self.queue, &mut self.dirty);
+        let (queue, dirty, orders) = (&mut self.queue, &mut self.dirty, &mut self.edits);
+        let mut push = |order: Vec<Edit>| {
+            *orders = orders.saturating_add(1);
+            queue.push_back(Keep::Edits(order));
+        };
         source(&mut |edit| {
             *dirty = true;
             let cost = edit_cost(&edit);
             if bytes.saturating_add(cost) > MAX_EDITS && !order.is_empty() {
                 let mut full = std::mem::take(&mut order);
                 full.shrink_to_fit();
-                queue.push_back(Keep::Edits(full));
+                push(full);
                 bytes = 0;
             }
             bytes = bytes.saturating_add(cost);
             order.push(edit);
         });
         if !order.is_empty() {
-            queue.push_back(Keep::Edits(order));
+            push(order);
         }
+    }
+
+    /// How many paths may be told now; 0 while the keeper has yet to get those before.
+    pub fn portion(&mut self) -> usize {
+        if self.edits > 0 {
+            return 0;
+        }
+        self.portions = self.portions.saturating_add(1);
+        if self.portions > MAX_PORTIONS { usize::MAX } else { PORTION }
     }
 
     /// Finds were reported.
@@ -255,7 +283,9 @@ impl Keeping {
         self.sent.pop_front();
         self.committing = false;
         match durable {
-            Durable::Yes if self.end == End::Asked && self.queue.is_empty() => self.end = End::Done,
+            Durable::Yes if self.end == End::Asked && self.closing && self.queue.is_empty() => {
+                self.end = End::Done
+            }
             Durable::Yes => {}
             Durable::NotYet => self.dirty = true,
         }
@@ -275,9 +305,10 @@ impl Keeping {
         if names == Names::Whole {
             out.push(Action::Rotate);
         }
-        (self.dirty, self.committing) = (false, true);
+        (self.dirty, self.committing, self.portions) = (false, true, 0);
         self.commit_at = now.saturating_add(PAUSE);
-        self.queue.push_back(Keep::Commit { heard: self.heard, last: self.end != End::No });
+        self.closing = self.end != End::No;
+        self.queue.push_back(Keep::Commit { heard: self.heard, last: self.closing });
     }
 
     /// This is an orderly end: commits follow each other until all is durable.
@@ -309,7 +340,11 @@ impl Keeping {
                     self.bytes = self.bytes.saturating_sub(cost);
                     Sent::Other
                 }
-                Keep::Commit { .. } | Keep::Edits(_) => Sent::Other,
+                Keep::Edits(_) => {
+                    self.edits = self.edits.saturating_sub(1);
+                    Sent::Other
+                }
+                Keep::Commit { .. } => Sent::Other,
             };
             self.sent.push_back(sent);
             out.push(Action::Keep(keep));

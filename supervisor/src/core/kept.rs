@@ -35,23 +35,40 @@ impl Kept {
         self.touched.is_empty()
     }
 
-    /// Everything that has to be told, with what is at it now as `look` says; afterwards the disk
-    /// is taken to hold that. A key that came and went in between is not spoken of.
+    /// What has to be told, `most` keys of it at most, with what is at each now as `look` says;
+    /// afterwards the disk is taken to hold that. A key that came and went in between is not spoken of.
+    /// How many were looked at.
     pub fn tell<T>(
         &mut self,
+        most: usize,
         look: impl Fn(&RelPath) -> Option<T>,
         mut tell: impl FnMut(RelPath, Option<T>),
-    ) {
-        for path in std::mem::take(&mut self.touched) {
+    ) -> usize {
+        let mut count = 0_usize;
+        while count < most
+            && let Some(path) = self.next_touched()
+        {
+            count = count.saturating_add(1);
             match look(&path) {
                 Some(now) => {
                     self.saved.insert(path.clone());
                     tell(path, Some(now));
                 }
-                None if self.saved.remove(&path) => tell(path, None),
+                None if self.was_saved_at(&path) => tell(path, None),
                 None => {}
             }
         }
+        count
+    }
+
+    /// A key that has to be told; it counts as told now.
+    pub fn next_touched(&mut self) -> Option<RelPath> {
+        self.touched.pop_first()
+    }
+
+    /// Whether the disk holds something at `path`; from now on somebody else remembers.
+    pub fn was_saved_at(&mut self, path: &RelPath) -> bool {
+        self.saved.remove(path)
     }
 
     /// The disk is to be told everything again: all that it holds, and all of `now`.
@@ -76,7 +93,7 @@ mod tests {
             let path = |n: u8| RelPath::new(format!("f{n}")).unwrap();
             let (mut kept, mut there, mut disk) = (Kept::default(), BTreeMap::new(), BTreeMap::new());
             let mut tell = |kept: &mut Kept, there: &BTreeMap<RelPath, u8>| {
-                kept.tell(|path| there.get(path).copied(), |path, value| match value {
+                kept.tell(usize::MAX, |path| there.get(path).copied(), |path, value| match value {
                     Some(value) => drop(disk.insert(path, value)),
                     None => assert!(disk.remove(&path).is_some(), "a key that the disk does not hold"),
                 });

@@ -13,6 +13,7 @@ pub mod keeping;
 pub mod kept;
 pub mod ledger;
 pub mod notice;
+pub mod order;
 pub mod outlet;
 pub mod pool;
 pub mod recursive;

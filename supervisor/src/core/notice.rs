@@ -1,7 +1,7 @@
 //! What the core tells the operator: one place for the words, so that they stay in step.
 //! Lines state facts as `key=value`; one line a change of state, none a failure.
 
-use common::message::{LossCause, Outcome, RootLoss};
+use common::message::{Deletions, LossCause, Outcome, RootLoss};
 use common::path::RelPath;
 use log::Level;
 
@@ -20,7 +20,12 @@ pub fn collapsed(remote: &str, collapsed: &Collapsed) -> Action {
         Collapsed::Into(path, count) => {
             format!("backlog full remote={remote} paths={count}: their directory={path} is sent as a whole")
         }
-        Collapsed::Whole => format!("backlog full remote={remote}: a full sync takes its place"),
+        Collapsed::Whole(Deletions::Travel) => {
+            format!("backlog full remote={remote}: a full sync with deletions takes its place")
+        }
+        Collapsed::Whole(Deletions::Held) => {
+            format!("backlog full remote={remote}: a full sync takes its place, and removals wait on")
+        }
     };
     Action::Log(Level::Warn, text)
 }

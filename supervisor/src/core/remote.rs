@@ -166,8 +166,23 @@ impl Remote {
                 self.backlog.insert(now, change, self.traffic);
             }
         }
-        self.bound_parked(now);
+        self.bound_parked(now, MAX_PATHS);
         self.collapse(now, MAX_PATHS)
+    }
+
+    /// For how many paths of common length it remembers.
+    pub fn weight(&self) -> usize {
+        [&self.backlog, &self.parked, &self.full.replay]
+            .iter()
+            .map(|backlog| backlog.weight())
+            .fold(0, usize::saturating_add)
+    }
+
+    /// Makes what it remembers small, so that there is room for all remotes.
+    pub fn shrink(&mut self, now: Duration, limit: usize) -> Vec<Collapsed> {
+        self.bound_parked(now, limit);
+        self.bound_replay(now, limit);
+        std::iter::from_fn(|| self.collapse(now, limit)).collect()
     }
 
     /// Asks for a full sync; one that may delete is not replaced by one that may not.
@@ -184,7 +199,7 @@ impl Remote {
     /// Parks the removals that wait: their root was lost.
     pub fn hold_deletions(&mut self, now: Duration) {
         self.held = true;
-        let waiting = self.backlog.drain();
+        let waiting = self.backlog.drain_if(|entry| may_delete(entry.dirt));
         self.put_back(now, waiting, None);
     }
 
@@ -277,9 +292,7 @@ impl Remote {
                 }
                 if self.full.running.is_some() {
                     self.full.replay.put_back(taken.clone(), None);
-                    if self.full.replay.collapse(now, MAX_PATHS) == Some(Collapsed::Whole) {
-                        self.want_full(now, deletions);
-                    }
+                    self.bound_replay(now, MAX_PATHS);
                 }
                 let work =
                     Work::Batch(taken.iter().map(|(path, entry)| (path.clone(), entry.dirt)).collect());
@@ -362,23 +375,27 @@ impl Remote {
         self.in_flight.iter().flatten().map(|(path, _)| path)
     }
 
-    fn collapse(&mut self, now: Duration, limit: usize) -> Option<Collapsed> {
-        if self.backlog.len() <= limit {
-            return None;
+    /// Too many removals to remember: the whole tree is compared once the root is back.
+    fn bound_parked(&mut self, now: Duration, limit: usize) {
+        if let Some(Collapsed::Whole(deletions)) = self.parked.collapse(now, limit) {
+            self.want_full(now, deletions);
         }
-        let oldest = self.backlog.oldest();
+    }
+
+    fn collapse(&mut self, now: Duration, limit: usize) -> Option<Collapsed> {
+        let oldest = self.backlog.oldest().filter(|_| self.backlog.weight() > limit);
         let collapsed = self.backlog.collapse(now, limit)?;
-        if collapsed == Collapsed::Whole {
-            self.want_full(now, Deletions::Travel);
+        if let Collapsed::Whole(deletions) = collapsed {
+            self.want_full(now, deletions);
             self.full.asked = oldest.unwrap_or(now).min(self.full.asked);
         }
         Some(collapsed)
     }
 
-    fn bound_parked(&mut self, now: Duration) {
-        // Too many to remember: the whole tree is compared once the root is back.
-        if self.parked.collapse(now, MAX_PATHS) == Some(Collapsed::Whole) {
-            self.want_full(now, Deletions::Travel);
+    /// Too much happened during a full sync: another one follows.
+    fn bound_replay(&mut self, now: Duration, limit: usize) {
+        if let Some(Collapsed::Whole(deletions)) = self.full.replay.collapse(now, limit) {
+            self.want_full(now, deletions);
         }
     }
 

@@ -129,8 +129,75 @@ fn too_many_paths_become_their_directory() {
     assert_eq!(collapsed, Collapsed::Into(RelPath::new("big/sub").unwrap(), 300));
     assert_eq!(backlog.len(), 301);
     assert_eq!(backlog.collapse(T, 400), None);
-    assert_eq!(backlog.collapse(T, 100), Some(Collapsed::Whole));
+    assert_eq!(backlog.collapse(T, 100), Some(Collapsed::Whole(Deletions::Held)));
     assert!(backlog.is_empty());
+}
+
+/// What only the remote has must not go because very much changed here.
+#[test]
+fn removals_wait_on_when_the_rest_becomes_a_directory() {
+    let mut backlog = Backlog::default();
+    for n in 0..300 {
+        insert(&mut backlog, T, &format!("big/{n}"), Dirt::Touched);
+        insert(&mut backlog, T, &format!("big/gone{n}"), if n < 50 { Dirt::Removed } else { Dirt::Touched });
+        insert(&mut backlog, T, &format!("top{n}"), if n < 50 { Dirt::Removed } else { Dirt::Touched });
+    }
+    assert_eq!(backlog.collapse(T, 600), Some(Collapsed::Into(RelPath::new("big").unwrap(), 550)));
+    assert!(waiting(&backlog).contains(&("big".to_owned(), Dirt::Sweep)));
+    assert_eq!(waiting(&backlog).iter().filter(|(_, dirt)| *dirt == Dirt::Removed).count(), 100);
+    assert_eq!(backlog.collapse(T, 200), Some(Collapsed::Whole(Deletions::Held)));
+    assert!(waiting(&backlog).iter().all(|(_, dirt)| *dirt == Dirt::Removed));
+    assert_eq!(backlog.len(), 100);
+    // Only when they are too many themselves.
+    assert_eq!(backlog.collapse(T, 60), Some(Collapsed::Into(RelPath::new("big").unwrap(), 50)));
+    assert!(waiting(&backlog).contains(&("big".to_owned(), Dirt::Deep)));
+    assert_eq!(backlog.collapse(T, 20), Some(Collapsed::Whole(Deletions::Travel)));
+    assert!(backlog.is_empty());
+}
+
+/// A path that was put back may lie below a directory that stands for it by now: making room has to
+/// make room all the same.
+#[test]
+fn what_lies_below_a_directory_that_waits_is_room_too() {
+    let mut backlog = Backlog::default();
+    for n in 0..100 {
+        insert(&mut backlog, T, &format!("a/b/{n}"), Dirt::Touched);
+    }
+    let taken = backlog.drain();
+    insert(&mut backlog, T, "a", Dirt::Deep);
+    backlog.put_back(taken, None);
+    assert!(matches!(backlog.collapse(T, 50), Some(Collapsed::Into(_, 100))));
+    assert!(backlog.len() <= 2, "{:?}", waiting(&backlog));
+}
+
+#[test]
+fn long_paths_count_for_several() {
+    let mut backlog = Backlog::default();
+    let long = "d/".repeat(COMMON);
+    for n in 0..100 {
+        insert(&mut backlog, T, &format!("{long}{n}"), Dirt::Touched);
+    }
+    assert_eq!((backlog.len(), backlog.weight()), (100, 300));
+    assert!(backlog.collapse(T, 299).is_some());
+    assert_eq!(backlog.len(), 1);
+    backlog.drain();
+    assert_eq!(backlog.weight(), 0);
+}
+
+/// A million changes of 200,000 paths must not cost more than the paths.
+#[test]
+fn a_path_that_changes_again_keeps_the_bytes_of_the_first() {
+    let mut backlog = Backlog::default();
+    backlog.keep(0);
+    insert(&mut backlog, T, "d/f", Dirt::Touched);
+    let at = |backlog: &Backlog| backlog.iter().next().unwrap().0.as_bytes().as_ptr();
+    let first = at(&backlog);
+    for dirt in [Dirt::Removed, Dirt::Touched, Dirt::Touched] {
+        insert(&mut backlog, T, "d/f", dirt);
+        backlog.tell(9, |_, entry| entry.copied(), |_, _| ());
+    }
+    backlog.release(T);
+    assert_eq!(at(&backlog), first);
 }
 
 fn dirt() -> impl Strategy<Value = Dirt> {
@@ -160,10 +227,11 @@ proptest! {
             };
             prop_assert!(backlog.iter().any(stands_for), "{path}");
         }
-        prop_assert_eq!(backlog.queue.len(), backlog.entries.len());
+        prop_assert_eq!(backlog.store.turns().count(), backlog.store.iter().count());
+        prop_assert_eq!(backlog.store.len(), backlog.store.iter().count());
         let count = backlog.len();
         let taken = backlog.take(T + Duration::from_secs(60), usize::MAX);
         prop_assert_eq!(taken.len(), count);
-        prop_assert!(backlog.is_empty() && backlog.queue.is_empty());
+        prop_assert!(backlog.is_empty() && backlog.next_ready().is_none());
     }
 }

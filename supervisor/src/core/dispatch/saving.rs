@@ -25,25 +25,39 @@ impl Dispatcher {
             self.past.waited();
         }
         let edits = self.has_edits();
-        let Some(keeping) = &mut self.keeping else { return };
-        if keeping.is_due(now, edits) {
-            let (remotes, trees) = (&mut self.remotes, &mut self.trees);
-            keeping.edits(|tell| {
-                for (id, remote) in (0_u16..).zip(remotes) {
-                    remote.tell(id, tell);
-                }
-                for (id, tree) in (0_u16..).map(TreeId).zip(trees) {
-                    tree.brake.tell(|path, gone| tell(Edit::Held(id, path, gone)));
-                }
-            });
+        if self.keeping.as_ref().is_some_and(|keeping| keeping.is_due(now, edits)) && self.tell_changed() {
             let all = self.trees.iter().all(|tree| tree.memory.listed || !tree.guard.is_original());
-            let all = all && !self.unnamed;
-            keeping.commit(now, if all { Names::Whole } else { Names::Partial }, out);
+            let names = if all && !self.unnamed { Names::Whole } else { Names::Partial };
+            self.keeping.iter_mut().for_each(|keeping| keeping.commit(now, names, out));
         }
+        let Some(keeping) = &mut self.keeping else { return };
         keeping.pump(now, out);
         if !keeping.is_live() {
             self.give_up_comparing(now, out);
         }
+    }
+
+    /// Tells the keeper as much of what has changed as it may have now. True when that was all of it:
+    /// only then the disk may take it for one moment.
+    fn tell_changed(&mut self) -> bool {
+        while self.has_edits() {
+            let Some(keeping) = &mut self.keeping else { return false };
+            let mut room = keeping.portion();
+            if room == 0 {
+                return false;
+            }
+            let (remotes, trees) = (&mut self.remotes, &mut self.trees);
+            keeping.edits(|tell| {
+                for (id, remote) in (0_u16..).zip(remotes) {
+                    room = room.saturating_sub(remote.tell(id, room, tell));
+                }
+                for (id, tree) in (0_u16..).map(TreeId).zip(trees) {
+                    let held = tree.brake.tell(room, |path, gone| tell(Edit::Held(id, path, gone)));
+                    room = room.saturating_sub(held);
+                }
+            });
+        }
+        true
     }
 
     /// Before a stop: whether all that was not sent is on disk, as far as that is possible.

@@ -7,7 +7,7 @@ use common::message::{Deletions, MAX_JOB_BYTES, Outcome};
 use common::path::RelPath;
 
 use super::{Remote, Turn, may_delete, only_deletes};
-use crate::core::backlog::{QUARANTINE, Taken, cost_of};
+use crate::core::backlog::{MAX_PATHS, QUARANTINE, Taken, cost_of};
 use crate::core::retry::{Jitter, delay, doubled};
 use crate::core::{Blame, JobEnd, Lane};
 
@@ -152,9 +152,7 @@ impl Remote {
             if !self.reasons.is_empty() {
                 self.reasons.remove(path);
             }
-            if let Some(kept) = self.backlog.kept() {
-                kept.touch(path);
-            }
+            self.backlog.touch(path);
         }
         recovered
     }
@@ -238,7 +236,7 @@ impl Remote {
             let parked = taken.iter().filter(|(_, entry)| may_delete(entry.dirt)).cloned().collect();
             let rest = taken.into_iter().filter(|(_, entry)| !only_deletes(entry.dirt)).collect();
             self.parked.put_back(parked, None);
-            self.bound_parked(now);
+            self.bound_parked(now, MAX_PATHS);
             self.backlog.put_back(rest, retry);
         } else {
             self.backlog.put_back(taken, retry);

@@ -29,7 +29,7 @@ impl Remote {
                 }
                 self.backlog.restore(now, path, pending);
             }
-            None => self.backlog.kept().into_iter().for_each(|kept| kept.is_saved_at(path.clone())),
+            None => self.backlog.is_saved_at(path),
         }
     }
 
@@ -38,15 +38,12 @@ impl Remote {
         match pending {
             // The root is looked at anew; until it is there no job runs at all.
             Some(pending) if !self.held => {
-                self.parked.kept().into_iter().for_each(|kept| {
-                    kept.is_saved_at(path.clone());
-                    kept.touch(&path);
-                });
-                self.backlog.restore(now, path.clone(), pending);
-                self.backlog.kept().into_iter().for_each(|kept| kept.touch(&path));
+                self.parked.is_saved_at(path.clone());
+                self.parked.touch(&path);
+                self.backlog.restore(now, path, pending);
             }
             Some(pending) => self.parked.restore(now, path, pending),
-            None => self.parked.kept().into_iter().for_each(|kept| kept.is_saved_at(path.clone())),
+            None => self.parked.is_saved_at(path),
         }
     }
 
@@ -61,8 +58,7 @@ impl Remote {
     /// Forgets what it lacked before this run, which began at `epoch`.
     pub fn forget_before(&mut self, epoch: u64) {
         for backlog in [&mut self.backlog, &mut self.parked] {
-            let all = backlog.drain();
-            backlog.put_back(all.into_iter().filter(|(_, entry)| entry.at >= epoch).collect(), None);
+            backlog.drain_if(|entry| entry.at < epoch);
         }
     }
 
@@ -73,9 +69,8 @@ impl Remote {
 
     /// Nothing is known of what the disk holds.
     pub fn forget_saved(&mut self) {
-        for kept in [self.backlog.kept(), self.parked.kept()].into_iter().flatten() {
-            kept.forget();
-        }
+        self.backlog.forget_saved();
+        self.parked.forget_saved();
         self.saved_full = None;
     }
 
@@ -83,16 +78,14 @@ impl Remote {
     pub fn tell_again(&mut self) {
         self.backlog.tell_again();
         self.parked.tell_again();
-        let in_flight: Vec<RelPath> = self.in_flight().cloned().collect();
-        if let Some(kept) = self.backlog.kept() {
-            for path in &in_flight {
-                kept.touch(path);
-            }
+        for (path, _) in self.in_flight.iter().flatten() {
+            self.backlog.touch(path);
         }
     }
 
-    /// What has changed since the disk was last told.
-    pub fn tell(&mut self, id: u16, tell: &mut dyn FnMut(Edit)) {
+    /// What has changed since the disk was last told, `most` paths of it at most; how many were
+    /// looked at.
+    pub fn tell(&mut self, id: u16, most: usize, tell: &mut dyn FnMut(Edit)) -> usize {
         let in_flight: HashMap<&RelPath, &Entry> =
             self.in_flight.iter().flatten().map(|(path, entry)| (path, entry)).collect();
         let reasons = &self.reasons;
@@ -106,11 +99,13 @@ impl Remote {
             reason.truncate(reason.floor_char_boundary(MAX_REASON));
             Some(Pending { dirt, since: entry.at, attempts: entry.attempts, reason })
         };
-        self.backlog.tell(
+        let waiting = self.backlog.tell(
+            most,
             |path, waiting| pending(path, waiting, in_flight.get(path).copied()),
             |path, now| tell(Edit::Pending(id, path, now)),
         );
-        self.parked.tell(
+        let parked = self.parked.tell(
+            most.saturating_sub(waiting),
             |path, waiting| pending(path, waiting, None),
             |path, now| tell(Edit::Parked(id, path, now)),
         );
@@ -119,14 +114,12 @@ impl Remote {
             self.saved_full = owed;
             tell(Edit::Full(id, owed));
         }
+        waiting.saturating_add(parked)
     }
 
     /// Takes out the removals that wait.
     pub fn take_removals(&mut self) -> Vec<(RelPath, Dirt)> {
-        let all = self.backlog.drain();
-        let (removals, rest): (Vec<_>, Vec<_>) =
-            all.into_iter().partition(|(_, entry)| super::only_deletes(entry.dirt));
-        self.backlog.put_back(rest, None);
+        let removals = self.backlog.drain_if(|entry| super::only_deletes(entry.dirt));
         removals.into_iter().map(|(path, entry)| (path, entry.dirt)).collect()
     }
 
