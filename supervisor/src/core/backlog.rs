@@ -1,28 +1,21 @@
 //! What is dirty for one remote: a set of paths, coalesced, in the order in which they became
 //! ready, in bounded memory.
-//!
-//! When more than [`MAX_PATHS`] wait, the directory with the most of them is sent as a whole in
-//! their place; removals wait on. Where those are too many too, it is made equal as a whole: that also
-//! removes what only the remote has there, which single changes never do.
 
+mod bounds;
 mod store;
+mod told;
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use common::event::{Change, Dirt, IN_CREATE, RECEIVED, merged};
-use common::keep::Pending;
-use common::message::Deletions;
 use common::path::RelPath;
 
 use super::kept::Kept;
 use super::retry::Jitter;
 use store::Store;
 
-/// Most paths that wait for one remote, see [`weight`].
-pub const MAX_PATHS: usize = 200_000;
-/// Most paths that wait for all remotes together.
-pub const MAX_ALL: usize = 400_000;
+pub use bounds::{Collapsed, MAX_ALL, MAX_PATHS};
+
 /// How long the removal of a file is held: editors remove a file before they write it anew,
 /// and the live copy must not vanish meanwhile.
 pub const HOLD: Duration = Duration::from_millis(250);
@@ -41,8 +34,6 @@ const ECHO_MOST: Duration = Duration::from_secs(60);
 pub const QUARANTINE: u32 = 3;
 /// Most paths that are passed over while a batch is put together.
 const MAX_SKIPPED: usize = 10_000;
-/// Up to so many bytes a path counts for one.
-const COMMON: usize = 128;
 /// What a path costs in an order beside its bytes.
 const PATH_OVERHEAD: usize = 8;
 
@@ -90,121 +81,15 @@ pub struct Backlog {
     kept: Option<Kept>,
 }
 
-/// What had to be given up to stay within bounds.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Collapsed {
-    /// A directory and how many waiting paths it now stands for.
-    Into(RelPath, usize),
-    /// No directory but the root holds enough: the whole tree has to be synced. Where that may delete
-    /// nothing, the removals still wait.
-    Whole(Deletions),
-}
-
 impl Backlog {
     /// An empty one, with chance for what waits for an echo.
     pub fn new(seed: u64) -> Backlog {
         Backlog { jitter: Jitter::new(seed), ..Backlog::default() }
     }
 
-    /// What waits here is kept on disk from now on. `epoch` is the supervisor's start.
-    pub fn keep(&mut self, epoch: u64) {
-        self.epoch = epoch;
-        self.kept = Some(Kept::default());
-    }
-
-    /// What is at `path` for the disk may be another than was told.
-    pub fn touch(&mut self, path: &RelPath) {
-        if let Some(kept) = &mut self.kept {
-            kept.touch(path);
-        }
-    }
-
-    /// The disk holds this path.
-    pub fn is_saved_at(&mut self, path: RelPath) {
-        match (self.store.get_mut(path.as_bytes()), &mut self.kept) {
-            (Some(entry), Some(_)) => entry.saved = true,
-            (None, Some(kept)) => kept.is_saved_at(path),
-            (_, None) => {}
-        }
-    }
-
-    /// Nothing is known of what the disk holds.
-    pub fn forget_saved(&mut self) {
-        if let Some(kept) = &mut self.kept {
-            kept.forget();
-            self.store.for_each(|entry| entry.saved = false);
-        }
-    }
-
-    /// True when the disk knows all.
-    pub fn is_told(&self) -> bool {
-        self.kept.as_ref().is_none_or(Kept::is_told)
-    }
-
-    /// The disk is to be told all again.
-    pub fn tell_again(&mut self) {
-        if let Some(kept) = &mut self.kept {
-            kept.touch_all(self.store.iter().map(|(path, _)| path));
-        }
-    }
-
-    /// Tells what has changed, `most` paths of it at most; `look` makes of a path and what waits there
-    /// what is told. How many were looked at.
-    pub fn tell<T>(
-        &mut self,
-        most: usize,
-        look: impl Fn(&RelPath, Option<&Entry>) -> Option<T>,
-        mut tell: impl FnMut(RelPath, Option<T>),
-    ) -> usize {
-        let (Some(kept), store) = (&mut self.kept, &mut self.store) else { return 0 };
-        let mut count = 0_usize;
-        while count < most
-            && let Some(path) = kept.next_touched()
-        {
-            count = count.saturating_add(1);
-            let waiting = store.get_mut(path.as_bytes());
-            match (look(&path, waiting.as_deref()), waiting) {
-                (Some(now), Some(entry)) => {
-                    entry.saved = true;
-                    tell(path, Some(now));
-                }
-                (Some(now), None) => {
-                    kept.is_saved_at(path.clone());
-                    tell(path, Some(now));
-                }
-                (None, waiting) => {
-                    let saved = match waiting {
-                        Some(entry) => std::mem::take(&mut entry.saved),
-                        None => kept.was_saved_at(&path),
-                    };
-                    if saved {
-                        tell(path, None);
-                    }
-                }
-            }
-        }
-        count
-    }
-
-    /// A path that waited when the last run ended.
-    pub fn restore(&mut self, now: Duration, path: RelPath, pending: &Pending) {
-        self.is_saved_at(path.clone());
-        let Pending { dirt, since: at, attempts, .. } = *pending;
-        let entry = match self.store.get(path.as_bytes()) {
-            Some(&newer) => Entry { dirt: dirt.then(newer.dirt), at, ..newer },
-            None => Entry { dirt, mask: 0, ready: now, at, attempts, sequence: 0, saved: false },
-        };
-        self.link(&path, entry);
-    }
-
     /// How many paths wait.
     pub fn len(&self) -> usize {
         self.store.len()
-    }
-
-    /// For how many paths of common length they count.
-    pub fn weight(&self) -> usize {
-        self.store.weight()
     }
 
     /// True when nothing waits.
@@ -343,24 +228,6 @@ impl Backlog {
         });
     }
 
-    /// Keeps the bound of `limit`, in paths of common length. To be called after each insertion of many.
-    pub fn collapse(&mut self, now: Duration, limit: usize) -> Option<Collapsed> {
-        if self.store.weight() <= limit {
-            return None;
-        }
-        let removals = self.store.iter().filter(|(_, entry)| !absorbs(Dirt::Sweep, entry.dirt)).count();
-        // Only where the removals themselves are too many does what only the remote has go with them.
-        let dirt = if removals > limit / 2 { Dirt::Deep } else { Dirt::Sweep };
-        let before = self.len().saturating_add(1);
-        let Some(directory) = self.heaviest(limit, dirt) else {
-            self.drain_if(|entry| absorbs(dirt, entry.dirt));
-            let travel = dirt == Dirt::Deep;
-            return Some(Collapsed::Whole(if travel { Deletions::Travel } else { Deletions::Held }));
-        };
-        self.take_in(now, &Change { path: directory.clone(), dirt, mask: 0 }, Traffic::OneWay);
-        Some(Collapsed::Into(directory, before.saturating_sub(self.len())))
-    }
-
     /// The paths that wait, for tests and displays.
     pub fn iter(&self) -> impl Iterator<Item = (&RelPath, &Entry)> {
         self.store.iter()
@@ -430,31 +297,6 @@ impl Backlog {
         }
         Some((path, entry))
     }
-
-    /// The deepest directory that holds a good part of what a change of this kind stands for.
-    fn heaviest(&self, limit: usize, dirt: Dirt) -> Option<RelPath> {
-        let enough = (limit / 16).max(2);
-        let paths = || self.store.iter().filter(|(_, entry)| absorbs(dirt, entry.dirt)).map(|(path, _)| path);
-        let deepest = paths().map(|path| path.ancestors().count()).max().unwrap_or(0);
-        for depth in (1..=deepest).rev() {
-            let mut weights: HashMap<&[u8], usize> = HashMap::new();
-            for path in paths() {
-                if let Some(directory) = path.ancestors().nth(depth.saturating_sub(1)) {
-                    let sum = weights.entry(directory).or_default();
-                    *sum = sum.saturating_add(weight(path));
-                }
-            }
-            let best =
-                weights.into_iter().max_by_key(|&(directory, sum)| (sum, std::cmp::Reverse(directory)));
-            if let Some((directory, sum)) = best
-                && sum >= enough
-                && let Ok(directory) = RelPath::new(directory)
-            {
-                return Some(directory);
-            }
-        }
-        None
-    }
 }
 
 /// Whether a directory that is dirty in this way stands for what waits below it.
@@ -469,11 +311,6 @@ fn absorbs(directory: Dirt, below: Dirt) -> bool {
 /// In whole milliseconds.
 pub(super) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// For how many a path counts: a long one for several.
-fn weight(path: &RelPath) -> usize {
-    path.as_bytes().len().saturating_div(COMMON).saturating_add(1)
 }
 
 /// What a path costs in an order, in bytes.

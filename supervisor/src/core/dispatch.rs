@@ -2,6 +2,7 @@
 //! tree, remote or child to another is decided here and nowhere else.
 
 mod audit;
+mod changes;
 mod jobs;
 mod recovery;
 mod requests;
@@ -14,13 +15,11 @@ use std::time::Duration;
 
 use common::event::{Change, RootId, TreeId};
 use common::filter::Filter;
-use common::message::{Deletions, Outcome, RemoteOutcome};
+use common::message::{Deletions, Outcome};
 
-use super::backlog::MAX_ALL;
 use super::brake::Brake;
 use super::guard::Guard;
 use super::keeping::Keeping;
-use super::ledger::Standing;
 use super::pool::Pool;
 use super::remote::{Progress, Remote};
 use super::restart::Event;
@@ -301,44 +300,6 @@ impl Dispatcher {
         } else {
             self.insert_judged(now, tree, changes, out);
         }
-    }
-
-    /// Changes that the brake has let go.
-    fn insert_judged(&mut self, now: Duration, tree: TreeId, changes: &[Change], out: &mut Vec<Action>) {
-        for remote in self.remotes.iter_mut().filter(|remote| remote.tree == tree) {
-            if let Some(collapsed) = remote.insert(now, changes) {
-                out.push(notice::collapsed(&remote.label, &collapsed));
-            }
-            self.failures = self.failures.saturating_add(u64::from(remote.is_in_trouble()));
-        }
-        self.bound(now, out);
-        self.tell_plugins(now, tree, changes);
-    }
-
-    /// All remotes together have a bound too. Who has more than its share gives up half of it, so that
-    /// this is seldom.
-    fn bound(&mut self, now: Duration, out: &mut Vec<Action>) {
-        let weights = || self.remotes.iter().map(Remote::weight);
-        if weights().fold(0, usize::saturating_add) <= MAX_ALL {
-            return;
-        }
-        let share = MAX_ALL / 2 / weights().filter(|&weight| weight > 0).count().max(1);
-        for remote in &mut self.remotes {
-            for collapsed in remote.shrink(now, share) {
-                out.push(notice::collapsed(&remote.label, &collapsed));
-            }
-        }
-    }
-
-    /// Plugins hear of it when the remotes of the tree have dealt with it.
-    fn tell_plugins(&mut self, now: Duration, tree: TreeId, changes: &[Change]) {
-        let Some(remotes) = self.trees.get(usize::from(tree.0)).map(|tree| &tree.remotes) else { return };
-        let standing = |id: &RemoteId| {
-            let remote = self.remotes.get(usize::from(id.0))?;
-            Some((*id, remote.is_known_down().then_some(RemoteOutcome::Down)))
-        };
-        let standings: Vec<Standing> = remotes.iter().filter_map(standing).collect();
-        self.telling.note(now, tree, changes, &standings);
     }
 
     fn alive(&mut self, now: Duration, role: Role, pace: Pace, out: &mut Vec<Action>) {

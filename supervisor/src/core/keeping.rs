@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use common::event::TreeId;
-use common::keep::{Durable, Edit, KEEP_WINDOW, NAMES_WINDOW, NameOp};
+use common::keep::{Durable, Edit, KEEP_WINDOW, NAMES_WINDOW, NameOp, Stamp};
 use common::message::WatcherOrder;
 use common::path::RelPath;
 
@@ -17,8 +17,11 @@ const PAUSE: Duration = Duration::from_secs(1);
 const MAX_BYTES: usize = 8 << 20;
 /// Most bytes of edits in one order: it fits one message of the channel.
 const MAX_EDITS: usize = 40 << 10;
-/// What an edit and a name cost beside their paths, in bytes.
+/// What an edit costs in an order beside its path, in bytes.
 const OVERHEAD: usize = 48;
+/// What a name costs in memory beside its bytes, and one of a listing.
+const NAME: usize = size_of::<NameOp>() + 32;
+const LISTED: usize = size_of::<(Vec<u8>, Stamp)>() + 16;
 /// Most paths that are told at once. The rest is told when the keeper has those: they never stand in
 /// one place, however many there are.
 const PORTION: usize = if cfg!(test) { 3 } else { 4096 };
@@ -283,9 +286,7 @@ impl Keeping {
         self.sent.pop_front();
         self.committing = false;
         match durable {
-            Durable::Yes if self.end == End::Asked && self.closing && self.queue.is_empty() => {
-                self.end = End::Done
-            }
+            Durable::Yes if self.closing && self.queue.is_empty() => self.end = End::Done,
             Durable::Yes => {}
             Durable::NotYet => self.dirty = true,
         }
@@ -399,11 +400,11 @@ fn cost(op: &NameOp) -> usize {
     let names = match op {
         NameOp::Listing { directory, entries, .. } => entries
             .iter()
-            .map(|(name, _)| name.len().saturating_add(OVERHEAD))
+            .map(|(name, _)| name.len().saturating_add(LISTED))
             .fold(directory.as_bytes().len(), usize::saturating_add),
         NameOp::Entry(path, _) | NameOp::Gone(path) => path.as_bytes().len(),
     };
-    names.saturating_add(OVERHEAD)
+    names.saturating_add(NAME)
 }
 
 fn edit_cost(edit: &Edit) -> usize {

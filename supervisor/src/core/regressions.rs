@@ -6,8 +6,9 @@ use common::event::{Change, Dirt, RECEIVED, RootId, TreeId};
 use common::message::{Job, LossCause, Outcome, Verdict, Work};
 use common::path::RelPath;
 
-use super::backlog::{Backlog, ECHO, Traffic};
+use super::backlog::{Backlog, ECHO, MAX_ALL, Traffic};
 use super::dispatch::{Dispatcher, Setup};
+use super::remote::Remote;
 use super::{Action, Input, JobEnd, Lane, Pace, PluginId, RemoteId, Role};
 
 const ROOT: RootId = RootId { device: 1, inode: 1, born: 0 };
@@ -229,4 +230,31 @@ fn an_ssh_syncer_keeps_the_mounts_of_its_start() {
     it.on(30, Input::Watching(TreeId(0), ROOT, 1));
     it.change(40, "a");
     assert!(it.out.contains(&Action::Spawn(BATCH)), "{:?}", it.out);
+}
+
+/// Each remote that was down had its own bound: a hundred of them would have been a hundred times that.
+#[test]
+fn many_remotes_that_are_down_remember_no_more_than_a_few() {
+    let mut core = Dispatcher::new(Setup {
+        trees: vec![("/t".to_owned(), (0..50_u16).map(|n| (n.to_string(), Traffic::OneWay)).collect())],
+        ..Setup::default()
+    });
+    let (mut out, mut most) = (vec![], 0);
+    for frame in 0..60 {
+        let paths = (0..250).map(|n| change(&format!("d{frame}/f{n}"), Dirt::Touched));
+        let removed = change(&format!("d{frame}/gone"), Dirt::Removed);
+        core.on(at(frame), Input::Changes(TreeId(0), paths.chain([removed]).collect()), &mut out);
+        let waiting: usize = core.remotes().iter().map(Remote::pending).sum();
+        assert!(waiting <= MAX_ALL, "{waiting}");
+        most = most.max(waiting);
+    }
+    assert!(most > MAX_ALL / 2, "{most}");
+    let removals = |remote: &Remote| {
+        let waiting = remote.failed(usize::MAX).paths;
+        waiting.iter().filter(|(_, dirt)| *dirt == Dirt::Removed).count()
+    };
+    let refused = JobEnd { outcome: Outcome::Refused, status: 5, tail: String::new(), failed: None };
+    core.on(at(100), Input::Done(BATCH, refused), &mut out);
+    assert!(core.remotes().iter().all(|remote| remote.pending() >= 60));
+    assert_eq!(removals(&core.remotes()[0]), 60);
 }

@@ -1,6 +1,7 @@
 //! One remote: what it still has to get, what it is getting, and how it fares.
 
 mod audit;
+mod bounds;
 mod finish;
 mod kept;
 
@@ -168,21 +169,6 @@ impl Remote {
         }
         self.bound_parked(now, MAX_PATHS);
         self.collapse(now, MAX_PATHS)
-    }
-
-    /// For how many paths of common length it remembers.
-    pub fn weight(&self) -> usize {
-        [&self.backlog, &self.parked, &self.full.replay]
-            .iter()
-            .map(|backlog| backlog.weight())
-            .fold(0, usize::saturating_add)
-    }
-
-    /// Makes what it remembers small, so that there is room for all remotes.
-    pub fn shrink(&mut self, now: Duration, limit: usize) -> Vec<Collapsed> {
-        self.bound_parked(now, limit);
-        self.bound_replay(now, limit);
-        std::iter::from_fn(|| self.collapse(now, limit)).collect()
     }
 
     /// Asks for a full sync; one that may delete is not replaced by one that may not.
@@ -373,30 +359,6 @@ impl Remote {
     /// Paths of the batch under way.
     pub fn in_flight(&self) -> impl Iterator<Item = &RelPath> {
         self.in_flight.iter().flatten().map(|(path, _)| path)
-    }
-
-    /// Too many removals to remember: the whole tree is compared once the root is back.
-    fn bound_parked(&mut self, now: Duration, limit: usize) {
-        if let Some(Collapsed::Whole(deletions)) = self.parked.collapse(now, limit) {
-            self.want_full(now, deletions);
-        }
-    }
-
-    fn collapse(&mut self, now: Duration, limit: usize) -> Option<Collapsed> {
-        let oldest = self.backlog.oldest().filter(|_| self.backlog.weight() > limit);
-        let collapsed = self.backlog.collapse(now, limit)?;
-        if let Collapsed::Whole(deletions) = collapsed {
-            self.want_full(now, deletions);
-            self.full.asked = oldest.unwrap_or(now).min(self.full.asked);
-        }
-        Some(collapsed)
-    }
-
-    /// Too much happened during a full sync: another one follows.
-    fn bound_replay(&mut self, now: Duration, limit: usize) {
-        if let Some(Collapsed::Whole(deletions)) = self.full.replay.collapse(now, limit) {
-            self.want_full(now, deletions);
-        }
     }
 
     fn note_work(&mut self, now: Duration, lane: Lane) {

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use common::path::RelPath;
 
-use super::{Entry, Taken, weight};
+use super::bounds::weight;
+use super::{Entry, Taken};
 use crate::core::order::Order;
 
 /// Paths with their entries.
@@ -133,14 +134,11 @@ impl Store {
     fn place(&mut self, path: &RelPath, entry: Entry) -> u32 {
         let taken = Some((path.clone(), entry));
         self.weight = self.weight.saturating_add(weight(path));
-        let number = match self.free.pop() {
-            Some(number) => number,
-            None => {
-                self.places.push(None);
-                // There are never more than a bound that is far below.
-                u32::try_from(self.places.len().saturating_sub(1)).unwrap_or(u32::MAX)
-            }
-        };
+        let number = self.free.pop().unwrap_or_else(|| {
+            self.places.push(None);
+            // There are never more than a bound that is far below.
+            u32::try_from(self.places.len().saturating_sub(1)).unwrap_or(u32::MAX)
+        });
         if let Some(place) = self.places.get_mut(index(number)) {
             *place = taken;
         }

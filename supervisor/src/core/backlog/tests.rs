@@ -1,4 +1,6 @@
+use super::bounds::COMMON;
 use super::*;
+use common::message::Deletions;
 use proptest::prelude::*;
 
 const T: Duration = Duration::from_secs(10);
@@ -168,6 +170,21 @@ fn what_lies_below_a_directory_that_waits_is_room_too() {
     backlog.put_back(taken, None);
     assert!(matches!(backlog.collapse(T, 50), Some(Collapsed::Into(_, 100))));
     assert!(backlog.len() <= 2, "{:?}", waiting(&backlog));
+}
+
+/// A long path in a directory as long gives no room: this was tried for ever.
+#[test]
+fn each_collapse_makes_room() {
+    let mut backlog = Backlog::default();
+    for n in 0..9 {
+        insert(&mut backlog, T, &format!("{}{n}/f", "d/".repeat(COMMON)), Dirt::Touched);
+    }
+    let mut tries = 0;
+    while backlog.collapse(T, 1).is_some() {
+        tries += 1;
+        assert!(tries < 9);
+    }
+    assert!(backlog.weight() <= 1);
 }
 
 #[test]

@@ -27,7 +27,7 @@ impl Remote {
                 if !pending.reason.is_empty() {
                     self.reasons.insert(path.clone(), pending.reason.clone());
                 }
-                self.backlog.restore(now, path, pending);
+                self.backlog.restore(now, &path, pending);
             }
             None => self.backlog.is_saved_at(path),
         }
@@ -40,9 +40,9 @@ impl Remote {
             Some(pending) if !self.held => {
                 self.parked.is_saved_at(path.clone());
                 self.parked.touch(&path);
-                self.backlog.restore(now, path, pending);
+                self.backlog.restore(now, &path, pending);
             }
-            Some(pending) => self.parked.restore(now, path, pending),
+            Some(pending) => self.parked.restore(now, &path, pending),
             None => self.parked.is_saved_at(path),
         }
     }
