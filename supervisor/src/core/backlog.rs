@@ -196,7 +196,7 @@ impl Backlog {
     pub fn drain_if(&mut self, which: impl Fn(&Entry) -> bool) -> Vec<Taken> {
         let numbers: Vec<u32> =
             self.store.turns().filter(|(_, (_, entry))| which(entry)).map(|(number, _)| number).collect();
-        let take = |number| self.take_out(number).inspect(|(path, _)| self.touch(path));
+        let take = |number| self.take_out(number).inspect(|(path, _)| self.settled(path));
         numbers.into_iter().filter_map(take).collect()
     }
 
@@ -259,7 +259,7 @@ impl Backlog {
         let mut oldest = None;
         for number in victims {
             if let Some((path, entry)) = self.take_out(number) {
-                self.touch(&path);
+                self.settled(&path);
                 oldest = Some(entry.at.min(oldest.unwrap_or(u64::MAX)));
             }
         }

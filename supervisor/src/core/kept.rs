@@ -20,6 +20,16 @@ impl Kept {
         }
     }
 
+    /// Nothing is at `path` any more. What the disk never held need not be told: else a disk that stalls
+    /// would make us remember each path that came and went meanwhile.
+    pub fn gone(&mut self, path: &RelPath) {
+        if self.saved.contains(path) {
+            self.touch(path);
+        } else {
+            self.touched.remove(path);
+        }
+    }
+
     /// The disk holds something at `path`.
     pub fn is_saved_at(&mut self, path: RelPath) {
         self.saved.insert(path);
@@ -103,6 +113,11 @@ mod tests {
             for (what, n, value) in steps {
                 match what {
                     0 => drop(there.insert(path(n), value)),
+                    1 if value == 0 => {
+                        there.remove(&path(n));
+                        kept.gone(&path(n));
+                        continue;
+                    }
                     1 => drop(there.remove(&path(n))),
                     2 => {
                         tell(&mut kept, &there);

@@ -17,8 +17,12 @@ const MAX_SAID: usize = 400;
 /// Paths gave way to what stands for them.
 pub fn collapsed(remote: &str, collapsed: &Collapsed) -> Action {
     let text = match collapsed {
-        Collapsed::Into(path, count) => {
-            format!("backlog full remote={remote} paths={count}: their directory={path} is sent as a whole")
+        Collapsed::Into(path, deletions, count) => {
+            let done = match deletions {
+                Deletions::Travel => "made equal",
+                Deletions::Held => "sent",
+            };
+            format!("backlog full remote={remote} paths={count}: their directory={path} is {done} as a whole")
         }
         Collapsed::Whole(Deletions::Travel) => {
             format!("backlog full remote={remote}: a full sync with deletions takes its place")

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use common::event::{Change, Dirt, RECEIVED, RootId, TreeId};
+use common::keep::{Durable, Edit, KeeperReport, Knowledge, LastRun};
 use common::message::{Job, LossCause, Outcome, Verdict, Work};
 use common::path::RelPath;
 
 use super::backlog::{Backlog, ECHO, MAX_ALL, Traffic};
 use super::dispatch::{Dispatcher, Setup};
+use super::keeping::{Keep, Keeping, Names};
 use super::remote::Remote;
 use super::{Action, Input, JobEnd, Lane, Pace, PluginId, RemoteId, Role};
 
@@ -257,4 +259,71 @@ fn many_remotes_that_are_down_remember_no_more_than_a_few() {
     core.on(at(100), Input::Done(BATCH, refused), &mut out);
     assert!(core.remotes().iter().all(|remote| remote.pending() >= 60));
     assert_eq!(removals(&core.remotes()[0]), 60);
+}
+
+/// A stop came while a commit was under way. That one counted for the last, and what had changed since
+/// was not written.
+#[test]
+fn a_stop_waits_for_a_commit_of_its_own() {
+    let (mut keeping, mut out) = (Keeping::default(), vec![]);
+    keeping.begin(at(0), true, &mut out);
+    keeping.commit(at(0), Names::Whole, &mut out);
+    keeping.pump(at(0), &mut out);
+    keeping.finish();
+    keeping.committed(Durable::Yes, &mut out);
+    assert!(!keeping.has_ended() && keeping.is_due(at(1), false));
+    keeping.commit(at(1), Names::Whole, &mut out);
+    keeping.pump(at(1), &mut out);
+    keeping.committed(Durable::Yes, &mut out);
+    assert!(keeping.has_ended());
+}
+
+/// What the disk is told stood in one place as a whole: with very many paths that was most of the memory.
+#[test]
+fn very_much_is_told_in_portions_and_then_committed() {
+    let mut core = Dispatcher::new(Setup {
+        trees: vec![("/t".to_owned(), vec![("r".to_owned(), Traffic::OneWay)])],
+        keep: true,
+        ..Setup::default()
+    });
+    let mut out = vec![];
+    let loaded = KeeperReport::Loaded { last: LastRun::Clean, trees: vec![Knowledge::Whole] };
+    for input in [Input::Ready(Role::Keeper), Input::Keeper(loaded)] {
+        core.on(at(0), input, &mut out);
+    }
+    let paths = 100;
+    let changes = (0..paths).map(|n| change(&format!("f{n}"), Dirt::Touched)).collect();
+    core.on(at(5000), Input::Changes(TreeId(0), changes), &mut out);
+    let mut told = 0;
+    // Each order is answered once the keeper has it.
+    loop {
+        let keeps: Vec<Keep> = std::mem::take(&mut out)
+            .into_iter()
+            .filter_map(|action| if let Action::Keep(keep) = action { Some(keep) } else { None })
+            .collect();
+        let answer = |core: &mut Dispatcher, report, out: &mut Vec<Action>| {
+            core.on(at(5001), Input::Keeper(report), out);
+        };
+        assert!(!keeps.is_empty(), "it stopped after {told}");
+        for keep in keeps {
+            match keep {
+                Keep::Edits(edits) => {
+                    let pending =
+                        edits.iter().filter(|edit| matches!(edit, Edit::Pending(_, _, Some(_)))).count();
+                    assert!(edits.len() <= 8, "{} at once", edits.len());
+                    told += pending;
+                    answer(&mut core, KeeperReport::Done(0), &mut out);
+                }
+                Keep::Names(..) | Keep::Listed(..) => answer(&mut core, KeeperReport::Done(0), &mut out),
+                Keep::Commit { .. } if told == 0 => {
+                    answer(&mut core, KeeperReport::Committed(0, Durable::Yes), &mut out);
+                    core.on(at(8000), Input::Tick, &mut out);
+                }
+                Keep::Commit { .. } => {
+                    assert_eq!(told, paths, "committed before all was told");
+                    return;
+                }
+            }
+        }
+    }
 }

@@ -21,8 +21,8 @@ pub(super) const COMMON: usize = 128;
 /// What had to be given up to stay within bounds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Collapsed {
-    /// A directory and how many waiting paths it now stands for.
-    Into(RelPath, usize),
+    /// A directory that is sent, or made equal, and how many waiting paths it now stands for.
+    Into(RelPath, Deletions, usize),
     /// No directory but the root holds enough: the whole tree has to be synced. Where that may delete
     /// nothing, the removals still wait.
     Whole(Deletions),
@@ -43,14 +43,14 @@ impl Backlog {
         let removals = removals.map(|(path, _)| weight(path)).fold(0, usize::saturating_add);
         // Only where the removals themselves are too many does what only the remote has go with them.
         let dirt = if removals > limit / 2 { Dirt::Deep } else { Dirt::Sweep };
+        let deletions = if dirt == Dirt::Deep { Deletions::Travel } else { Deletions::Held };
         let before = self.len().saturating_add(1);
         let Some(directory) = self.heaviest(limit, dirt) else {
             self.drain_if(|entry| absorbs(dirt, entry.dirt));
-            let travel = dirt == Dirt::Deep;
-            return Some(Collapsed::Whole(if travel { Deletions::Travel } else { Deletions::Held }));
+            return Some(Collapsed::Whole(deletions));
         };
         self.take_in(now, &Change { path: directory.clone(), dirt, mask: 0 }, Traffic::OneWay);
-        Some(Collapsed::Into(directory, before.saturating_sub(self.len())))
+        Some(Collapsed::Into(directory, deletions, before.saturating_sub(self.len())))
     }
 
     /// The deepest directory that holds a good part of what a change of this kind stands for.

@@ -128,7 +128,7 @@ fn too_many_paths_become_their_directory() {
         insert(&mut backlog, T, &format!("top{n}"), Dirt::Touched);
     }
     let collapsed = backlog.collapse(T, 400).unwrap();
-    assert_eq!(collapsed, Collapsed::Into(RelPath::new("big/sub").unwrap(), 300));
+    assert_eq!(collapsed, Collapsed::Into(RelPath::new("big/sub").unwrap(), Deletions::Held, 300));
     assert_eq!(backlog.len(), 301);
     assert_eq!(backlog.collapse(T, 400), None);
     assert_eq!(backlog.collapse(T, 100), Some(Collapsed::Whole(Deletions::Held)));
@@ -144,14 +144,20 @@ fn removals_wait_on_when_the_rest_becomes_a_directory() {
         insert(&mut backlog, T, &format!("big/gone{n}"), if n < 50 { Dirt::Removed } else { Dirt::Touched });
         insert(&mut backlog, T, &format!("top{n}"), if n < 50 { Dirt::Removed } else { Dirt::Touched });
     }
-    assert_eq!(backlog.collapse(T, 600), Some(Collapsed::Into(RelPath::new("big").unwrap(), 550)));
+    assert_eq!(
+        backlog.collapse(T, 600),
+        Some(Collapsed::Into(RelPath::new("big").unwrap(), Deletions::Held, 550))
+    );
     assert!(waiting(&backlog).contains(&("big".to_owned(), Dirt::Sweep)));
     assert_eq!(waiting(&backlog).iter().filter(|(_, dirt)| *dirt == Dirt::Removed).count(), 100);
     assert_eq!(backlog.collapse(T, 200), Some(Collapsed::Whole(Deletions::Held)));
     assert!(waiting(&backlog).iter().all(|(_, dirt)| *dirt == Dirt::Removed));
     assert_eq!(backlog.len(), 100);
     // Only when they are too many themselves.
-    assert_eq!(backlog.collapse(T, 60), Some(Collapsed::Into(RelPath::new("big").unwrap(), 50)));
+    assert_eq!(
+        backlog.collapse(T, 60),
+        Some(Collapsed::Into(RelPath::new("big").unwrap(), Deletions::Travel, 50))
+    );
     assert!(waiting(&backlog).contains(&("big".to_owned(), Dirt::Deep)));
     assert_eq!(backlog.collapse(T, 20), Some(Collapsed::Whole(Deletions::Travel)));
     assert!(backlog.is_empty());
@@ -168,7 +174,7 @@ fn what_lies_below_a_directory_that_waits_is_room_too() {
     let taken = backlog.drain();
     insert(&mut backlog, T, "a", Dirt::Deep);
     backlog.put_back(taken, None);
-    assert!(matches!(backlog.collapse(T, 50), Some(Collapsed::Into(_, 100))));
+    assert!(matches!(backlog.collapse(T, 50), Some(Collapsed::Into(_, _, 100))));
     assert!(backlog.len() <= 2, "{:?}", waiting(&backlog));
 }
 

@@ -23,6 +23,16 @@ impl Backlog {
         }
     }
 
+    /// A path was dealt with; unless it waits again, nothing is left of it.
+    pub fn settled(&mut self, path: &RelPath) {
+        let waits = self.store.get(path.as_bytes()).is_some();
+        match &mut self.kept {
+            Some(kept) if waits => kept.touch(path),
+            Some(kept) => kept.gone(path),
+            None => {}
+        }
+    }
+
     /// The disk holds this path.
     pub fn is_saved_at(&mut self, path: RelPath) {
         match (self.store.get_mut(path.as_bytes()), &mut self.kept) {

@@ -82,7 +82,7 @@ impl Remote {
     pub fn is_confirmed(&self, since: Duration) -> bool {
         let is_old = |at: Duration| at <= since;
         let flying = self.in_flight.iter().flatten().any(|(_, entry)| is_old(self.backlog.since(entry.at)));
-        let waiting = self.backlog.oldest().is_some_and(is_old);
+        let waiting = self.backlog.iter().any(|(_, entry)| is_old(self.backlog.since(entry.at)));
         let full = !self.full_is_idle() && is_old(self.full.asked);
         !flying && !waiting && !full && self.parked.is_empty()
     }

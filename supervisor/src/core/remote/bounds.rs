@@ -22,7 +22,11 @@ impl Remote {
     }
 
     pub(super) fn collapse(&mut self, now: Duration, limit: usize) -> Option<Collapsed> {
-        let oldest = self.backlog.oldest().filter(|_| self.backlog.weight() > limit);
+        // To look at all of them takes long.
+        if self.backlog.weight() <= limit {
+            return None;
+        }
+        let oldest = self.backlog.oldest();
         let collapsed = self.backlog.collapse(now, limit)?;
         if let Collapsed::Whole(deletions) = collapsed {
             self.want_full(now, deletions);

@@ -152,7 +152,7 @@ impl Remote {
             if !self.reasons.is_empty() {
                 self.reasons.remove(path);
             }
-            self.backlog.touch(path);
+            self.backlog.settled(path);
         }
         recovered
     }
