@@ -218,9 +218,11 @@ impl Live {
         if !self.links.is_counting() {
             return;
         }
-        let stat = fstatat(dir, path.name(), AtFlags::AT_SYMLINK_NOFOLLOW);
-        if let Some(stat) = stat.ok().filter(has_more_names) {
-            self.links.note(identity(&stat), path, stat.st_nlink);
+        let Ok(stat) = fstatat(dir, path.name(), AtFlags::AT_SYMLINK_NOFOLLOW) else { return };
+        // By now it may be the only name of a file that was changed through another.
+        let inode = identity(&stat);
+        if has_more_names(&stat) || self.links.waiting.contains(&inode) {
+            self.links.note(inode, path, stat.st_nlink);
         }
     }
 

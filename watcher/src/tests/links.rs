@@ -72,6 +72,22 @@ fn a_flush_waits_for_names_that_are_still_to_be_found() {
     assert!(bench.taken().contains(&("two".to_owned(), Touched)));
 }
 
+/// The name that was written through was seen, and is gone when the other one is looked for: that
+/// one is the only one by then.
+#[test]
+fn the_last_name_of_a_file_that_was_changed_through_another() {
+    let mut bench = Bench::prepared(Switches::default(), &[], |bench| bench.write("file"));
+    bench.settle("1");
+    bench.taken();
+    fs::hard_link(bench.at("file"), bench.at("other")).unwrap();
+    bench.write("other");
+    bench.until_dirty("other", Touched);
+    fs::remove_file(bench.at("other")).unwrap();
+    bench.order(WatcherOrder::Flush(1));
+    bench.until(|seen| seen.contains(&WatcherReport::Flushed(1)));
+    assert!(bench.taken().contains(&("file".to_owned(), Touched)));
+}
+
 fn is_doubted(report: &WatcherReport) -> bool {
     *report == WatcherReport::Rescan { tree: TreeId(0), path: RelPath::root(), cause: LossCause::Linked }
 }
