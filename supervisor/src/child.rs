@@ -78,6 +78,8 @@ pub enum Kept {
     Telling(usize),
     /// All.
     Told,
+    /// All that it ever will: it has said that its file is of no use.
+    Over,
 }
 
 /// Whether a child's reports count.

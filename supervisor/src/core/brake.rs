@@ -145,7 +145,11 @@ impl Brake {
     pub fn restore(&mut self, path: RelPath, gone: HeldDelete) {
         self.kept.is_saved_at(path.clone());
         let place = if gone.since == UNJUDGED { &mut self.waiting } else { &mut self.held };
-        place.insert(path, gone);
+        if place.len() < MAX_PATHS || place.contains_key(&path) {
+            place.insert(path, gone);
+        } else {
+            put(place, &mut self.kept, path, gone);
+        }
     }
 
     /// Gives out everything that is held: it travels now. Whether there was more than could be
@@ -249,4 +253,21 @@ fn put(map: &mut BTreeMap<RelPath, HeldDelete>, kept: &mut Kept, path: RelPath, 
 fn removal(path: RelPath, gone: HeldDelete) -> Change {
     let dirt = if gone.directory { Dirt::RemovedDir } else { Dirt::Removed };
     Change { path, dirt, mask: 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// It took in whatever a keeper said that it had kept.
+    #[test]
+    fn what_is_restored_is_bounded() {
+        let mut brake = Brake::new(DeleteGuard::default());
+        let gone = HeldDelete { directory: false, names: 1, since: 1 };
+        for n in 0..MAX_PATHS + 10 {
+            brake.restore(RelPath::new(format!("f{n}")).unwrap(), gone);
+        }
+        assert_eq!((brake.held().len(), brake.names()), (MAX_PATHS + 1, MAX_PATHS as u64 + 10));
+        assert!(brake.approve().1, "the root stands for the rest");
+    }
 }

@@ -10,12 +10,14 @@ use common::path::RelPath;
 pub struct Kept {
     touched: BTreeSet<RelPath>,
     saved: BTreeSet<RelPath>,
+    /// There is nobody to tell, and whoever comes is told all: nothing is noted until then.
+    away: bool,
 }
 
 impl Kept {
     /// What is at `path` may be another than was told.
     pub fn touch(&mut self, path: &RelPath) {
-        if !self.touched.contains(path) {
+        if !self.away && !self.touched.contains(path) {
             self.touched.insert(path.clone());
         }
     }
@@ -35,9 +37,12 @@ impl Kept {
         self.saved.insert(path);
     }
 
-    /// Nothing is known of what the disk holds but what [`Kept::is_saved_at`] says from now on.
+    /// Nothing is known of what the disk holds but what [`Kept::is_saved_at`] says from now on, and
+    /// nothing is noted before [`Kept::touch_all`].
     pub fn forget(&mut self) {
         self.saved.clear();
+        self.touched.clear();
+        self.away = true;
     }
 
     /// True when there is nothing to tell.
@@ -83,6 +88,7 @@ impl Kept {
 
     /// The disk is to be told everything again: all that it holds, and all of `now`.
     pub fn touch_all<'a>(&mut self, now: impl Iterator<Item = &'a RelPath>) {
+        self.away = false;
         self.touched.extend(self.saved.iter().cloned());
         self.touched.extend(now.cloned());
     }
@@ -99,10 +105,14 @@ mod tests {
     proptest! {
         /// Whatever happens in between, the disk holds what there is once it was told.
         #[test]
-        fn the_disk_follows(steps in proptest::collection::vec((0..4_u8, 0..6_u8, 0..3_u8), 0..60)) {
+        fn the_disk_follows(steps in proptest::collection::vec((0..5_u8, 0..6_u8, 0..3_u8), 0..60)) {
             let path = |n: u8| RelPath::new(format!("f{n}")).unwrap();
             let (mut kept, mut there, mut disk) = (Kept::default(), BTreeMap::new(), BTreeMap::new());
             let mut tell = |kept: &mut Kept, there: &BTreeMap<RelPath, u8>| {
+                if kept.away {
+                    disk.keys().for_each(|path: &RelPath| kept.is_saved_at(path.clone()));
+                    kept.touch_all(there.keys());
+                }
                 kept.tell(usize::MAX, |path| there.get(path).copied(), |path, value| match value {
                     Some(value) => drop(disk.insert(path, value)),
                     None => assert!(disk.remove(&path).is_some(), "a key that the disk does not hold"),
@@ -123,6 +133,11 @@ mod tests {
                         tell(&mut kept, &there);
                         continue;
                     }
+                    3 => {
+                        kept.forget();
+                        continue;
+                    }
+                    _ if kept.away => continue,
                     _ => {
                         kept.touch_all(there.keys());
                         continue;
@@ -132,5 +147,16 @@ mod tests {
             }
             tell(&mut kept, &there);
         }
+    }
+
+    /// It grew by every path that changed, for as long as no keeper could be had.
+    #[test]
+    fn without_a_keeper_nothing_piles_up() {
+        let mut kept = Kept::default();
+        kept.forget();
+        for n in 0..1000 {
+            kept.touch(&RelPath::new(format!("f{n}")).unwrap());
+        }
+        assert!(kept.touched.is_empty());
     }
 }

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use common::event::{Change, Dirt, RECEIVED, RootId, TreeId};
-use common::keep::{Durable, Edit, KeeperReport, Knowledge, LastRun};
+use common::keep::{Durable, Edit, KeeperReport, Knowledge, LastRun, Pending};
 use common::message::{Job, LossCause, Outcome, Verdict, Work};
 use common::path::RelPath;
 
-use super::backlog::{Backlog, ECHO, MAX_ALL, Traffic};
+use super::backlog::{Backlog, ECHO, MAX_ALL, MAX_PATHS, Traffic};
 use super::dispatch::{Dispatcher, Setup};
 use super::keeping::{Keep, Keeping, Names};
 use super::remote::Remote;
@@ -326,4 +326,31 @@ fn very_much_is_told_in_portions_and_then_committed() {
             }
         }
     }
+}
+
+/// A keeper that was taken over told what it "kept" without end, in session after session: all of it was
+/// taken in.
+#[test]
+fn what_a_keeper_makes_up_is_bounded() {
+    let labels = vec![("0".to_owned(), Traffic::OneWay)];
+    let trees = vec![("/t".to_owned(), labels)];
+    let mut core =
+        Dispatcher::new(Setup { trees, keep: true, workers: 1, max_syncers: 1, ..Setup::default() });
+    let (mut out, pending) = (vec![], |reason: &str| {
+        let (dirt, reason) = (Dirt::Touched, reason.to_owned());
+        Some(Pending { dirt, since: 1, attempts: 3, reason })
+    });
+    core.start(at(0), &mut out);
+    for session in 0..3 {
+        for frame in 0..100 {
+            let path = |n: usize| RelPath::new(format!("{session}-{frame}-{n}")).unwrap();
+            let edits = (0..1000).map(|n| Edit::Pending(0, path(n), pending("a reason")));
+            let parked = (0..1000).map(|n| Edit::Parked(0, path(n), pending("")));
+            let kept = KeeperReport::Kept(edits.chain(parked).collect());
+            core.on(at(1), Input::Keeper(kept), &mut out);
+            assert!(core.remotes()[0].pending() <= MAX_PATHS);
+        }
+        core.on(at(2), Input::Exited(Role::Keeper, "killed".to_owned()), &mut out);
+    }
+    assert!(core.remotes()[0].quarantined().filter(|(_, _, reason)| !reason.is_empty()).count() <= 10_000);
 }

@@ -37,12 +37,18 @@ impl EventLoop {
         Ok(())
     }
 
-    /// What was kept comes first, and is no more than could have been; the rest comes after.
+    /// What was kept comes first, and is no more than could have been; the rest comes after, and
+    /// nothing behind a complaint about the file.
     fn expect_in_phase(&mut self, pid: i32, report: &KeeperReport) -> Result<(), String> {
         let sets = self.core.remotes().len().saturating_add(self.plan.trees()).saturating_mul(2);
         let most = sets.saturating_mul(MAX_PATHS.saturating_add(1));
         let child = self.children.get_mut(&pid).ok_or("a child that does not exist")?;
         match (report, child.kept) {
+            (_, Kept::Over) => Err("a report after its last".to_owned()),
+            (KeeperReport::Trouble(..), Kept::Telling(_) | Kept::Told) => {
+                child.kept = Kept::Over;
+                Ok(())
+            }
             (KeeperReport::Kept(edits), Kept::Telling(told)) => {
                 let told = told.saturating_add(edits.len());
                 child.kept = Kept::Telling(told);
@@ -62,9 +68,8 @@ impl EventLoop {
                 | KeeperReport::Done(_)
                 | KeeperReport::Compared(..)
                 | KeeperReport::Committed(..)
-                | KeeperReport::Beat
-                | KeeperReport::Trouble(..),
-                _,
+                | KeeperReport::Beat,
+                Kept::Telling(_) | Kept::Told,
             ) => Ok(()),
         }
     }

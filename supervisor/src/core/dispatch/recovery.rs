@@ -41,6 +41,8 @@ pub(super) struct Past {
     unwritable: bool,
     /// So the keeper that said it will end.
     excused: bool,
+    /// A keeper is gone: the next one is told all, since nothing was noted meanwhile.
+    keeper_lost: bool,
     /// When nobody waits for what was kept any more.
     wait: Option<Duration>,
 }
@@ -182,7 +184,15 @@ impl Dispatcher {
     pub(super) fn keeper_says(&mut self, now: Duration, report: KeeperReport, out: &mut Vec<Action>) {
         match report {
             KeeperReport::Ready | KeeperReport::Beat => {}
-            KeeperReport::Kept(edits) => edits.into_iter().for_each(|edit| self.take_kept(now, edit)),
+            KeeperReport::Kept(edits) => {
+                edits.into_iter().for_each(|edit| self.take_kept(now, edit));
+                // No honest keeper was given more; one that was taken over may say so again and again.
+                for remote in &mut self.remotes {
+                    if let Some(collapsed) = remote.bound_restored(now) {
+                        out.push(notice::collapsed(&remote.label, &collapsed));
+                    }
+                }
+            }
             KeeperReport::Loaded { last, trees, names } => {
                 self.trees.iter_mut().zip(names).for_each(|(tree, names)| tree.brake.had(names));
                 self.loaded(now, last, &trees, out);
@@ -253,7 +263,8 @@ impl Dispatcher {
             if last == LastRun::Unclean {
                 out.push(notice::unclean());
             }
-        } else {
+        }
+        if self.past.keeper_lost {
             self.remotes.iter_mut().for_each(Remote::tell_again);
             self.trees.iter_mut().for_each(|tree| tree.brake.tell_again());
         }
@@ -406,6 +417,7 @@ impl Dispatcher {
             self.past.deaths = self.past.deaths.saturating_add(1);
         }
         keeping.end();
+        self.past.keeper_lost = true;
         self.names_lost();
         // The next one says what is on disk.
         self.past.known.clear();

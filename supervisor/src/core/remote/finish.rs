@@ -18,7 +18,7 @@ const TOO_MANY_DELETIONS: &str = "Deletions stopped due to --max-delete";
 /// rsync's exit status when some paths failed.
 const PATHS_FAILED: i32 = 23;
 /// Most reasons that are remembered.
-const MAX_REASONS: usize = 10_000;
+pub(super) const MAX_REASONS: usize = 10_000;
 /// Paths that failed once are spoken of at most this often.
 const PARTIAL_PAUSE: Duration = Duration::from_secs(10);
 /// Longest such pause: a full sync reads the whole tree.

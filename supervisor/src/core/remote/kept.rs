@@ -10,7 +10,8 @@ use common::message::Deletions;
 use common::path::RelPath;
 
 use super::Remote;
-use crate::core::backlog::Entry;
+use super::finish::MAX_REASONS;
+use crate::core::backlog::{Collapsed, Entry, MAX_PATHS};
 
 impl Remote {
     /// What it lacks is kept from now on. `epoch` is the supervisor's start, in milliseconds since
@@ -24,7 +25,7 @@ impl Remote {
     pub fn restore(&mut self, now: Duration, path: RelPath, pending: Option<&Pending>) {
         match pending {
             Some(pending) => {
-                if !pending.reason.is_empty() {
+                if !pending.reason.is_empty() && self.reasons.len() < MAX_REASONS {
                     self.reasons.insert(path.clone(), pending.reason.clone());
                 }
                 self.backlog.restore(now, &path, pending);
@@ -53,6 +54,12 @@ impl Remote {
         if first {
             self.want_full(now, deletions);
         }
+    }
+
+    /// Keeps the bounds when what was kept was taken in: whoever told it may have made it up.
+    pub fn bound_restored(&mut self, now: Duration) -> Option<Collapsed> {
+        self.bound_parked(now);
+        self.collapse(now, MAX_PATHS)
     }
 
     /// Forgets what it lacked before this run, which began at `epoch`.
