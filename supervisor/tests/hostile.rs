@@ -7,6 +7,8 @@
 
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "hostile/kept.rs"]
+mod kept;
 #[path = "hostile/roles.rs"]
 mod roles;
 mod support;
@@ -33,6 +35,9 @@ const FLOODED: Duration = Duration::from_mins(2);
 
 /// How many scenarios play at a time.
 const AT_ONCE: usize = 6;
+
+/// Floods of paths, which the remotes get as well.
+const OF_PATHS: [&str; 3] = ["flood-changes", "flood-kept", "flood-finds"];
 
 /// Fewest frames of a flood of seconds, on a busy machine.
 const FEWEST: u64 = 100_000;
@@ -110,7 +115,7 @@ const SCENARIOS: &[Scenario] = {
 };
 
 /// Those of which each frame is sent, before anything was agreed and after.
-const ROLES: [&str; 3] = ["syncer0", "watcher", "plugin-socket"];
+const ROLES: [&str; 4] = ["syncer0", "watcher", "plugin-socket", "keeper"];
 /// The other plugins are the same program, told otherwise: once each of them is trusted.
 const PLUGINS: [&str; 3] = ["plugin-http", "plugin-refreshCDN", "plugin-command"];
 
@@ -146,7 +151,7 @@ fn scenarios() -> Vec<Scenario> {
         let valid = [(role, "late descriptors", Expect::Nothing)];
         FRAMES.iter().map(move |&(_, late, expect)| (role, late, expect)).chain(valid)
     });
-    SCENARIOS.iter().copied().chain(early).chain(late).collect()
+    kept::SCENARIOS.iter().chain(SCENARIOS).copied().chain(early).chain(late).collect()
 }
 
 fn main() -> ExitCode {
@@ -207,6 +212,7 @@ fn survive(role: &str, mode: &str, expect: Expect) {
     let choose = |text: &str| fs::write(place.path().join("mode"), text).unwrap();
     choose(&format!("{role} {mode}"));
     let mut mirror = Mirror::new(setup);
+    kept::prepare(&mirror, mode);
     mirror.launch();
     if role == "watcher" && !is_flood(mode) {
         // Nothing is seen while it is like this; afterwards everything is.
@@ -217,9 +223,9 @@ fn survive(role: &str, mode: &str, expect: Expect) {
     } else {
         mirror.supervisor().wait_watching(1);
         if mode.starts_with("early") || mode.starts_with("late") {
-            goes_on(&mut mirror, mode);
+            goes_on(&mut mirror, role, mode);
         } else {
-            expect_calm(&mut mirror, mode);
+            expect_calm(&mut mirror, role, mode);
         }
         wait_seen(&mirror, expect);
         choose("none");
@@ -238,6 +244,7 @@ fn survive(role: &str, mode: &str, expect: Expect) {
         let heard = || role != "plugin-socket" || told.has(&path);
         wait_until("the plugin tells again", Duration::from_mins(1), heard);
     }
+    kept::look(&mirror, mode);
     check(&mut mirror, mode);
     assert!(!mirror.log().lines().any(|line| line.starts_with("forged")), "a forged line");
 }
@@ -262,28 +269,36 @@ fn plugin(name: &str, port: u16) -> String {
     format!("<plugin name=\"{name}\" timeout=\"1\">{watch}</plugin>")
 }
 
-/// The honest remote gets every change promptly.
-fn goes_on(mirror: &mut Mirror, mode: &str) {
-    // There the change itself comes through the flood, and waits for the paths before it: more than
-    // 100,000, of which rsync deals with some thousands a second where other scenarios play too.
-    let deadline = if mode == "flood-changes" { FLOODED } else { PROMPTLY };
+/// The honest remotes get every change promptly; both are, unless it is a syncer that was taken over.
+fn goes_on(mirror: &mut Mirror, role: &str, mode: &str) {
+    let honest = if role.starts_with("syncer") { 1.. } else { 0.. };
     for n in 0..5 {
+        let deadline = match mode {
+            // There the change itself comes through the flood, and waits for the paths before it: more than
+            // 100,000, of which rsync deals with some thousands a second where other scenarios play too.
+            _ if OF_PATHS.contains(&mode) => FLOODED,
+            // A start waits some seconds for what was kept.
+            _ if role == "keeper" && n == 0 => SOON,
+            _ => PROMPTLY,
+        };
         let text = format!("change {n} at {:?}", Instant::now());
         write(mirror.source("file"), &text);
-        wait_until("the honest remote has it", deadline, || holds(mirror.replicas[1].join("file"), &text));
+        let everywhere =
+            || mirror.replicas[honest.clone()].iter().all(|replica| holds(replica.join("file"), &text));
+        wait_until("the honest remotes have it", deadline, everywhere);
         check(mirror, mode);
     }
 }
 
 /// Changes still arrive, and the supervisor is not kept busy by a role that says nothing.
-fn expect_calm(mirror: &mut Mirror, mode: &str) {
+fn expect_calm(mirror: &mut Mirror, role: &str, mode: &str) {
     let pid = mirror.supervisor().pid();
     let (start, before) = (Instant::now(), processes::cpu_time(pid));
     while start.elapsed() < Duration::from_secs(1) {
-        goes_on(mirror, mode);
+        goes_on(mirror, role, mode);
     }
     let used = processes::cpu_time(pid).saturating_sub(before);
-    let noisy = is_flood(mode) || ["lines", "endless-line"].contains(&mode);
+    let noisy = is_flood(mode) || ["lines", "endless-line", "kept-without-end"].contains(&mode);
     assert!(noisy || used < start.elapsed() / 2, "{used:?} of CPU within {:?}", start.elapsed());
 }
 
@@ -295,7 +310,7 @@ fn check(mirror: &mut Mirror, mode: &str) {
     let rss = processes::status(pid, "VmRSS").unwrap();
     let kib: u64 = rss.trim_end_matches(" kB").parse().unwrap();
     // Two remotes may have as many paths waiting as a backlog holds; nobody brings about more.
-    let most = if mode == "flood-changes" { 160 << 10 } else { 64 << 10 };
+    let most = if OF_PATHS.contains(&mode) { 160 << 10 } else { 64 << 10 };
     assert!(kib < most, "VmRSS {rss}");
     let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
     assert!(descriptors < 64, "{descriptors} descriptors");

@@ -1,5 +1,8 @@
 //! The roles of the hostile test: honest, or what somebody who took one over might do.
 
+#[path = "keeper.rs"]
+pub(crate) mod keeper;
+
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, IoSlice, Write};
@@ -11,6 +14,7 @@ use std::time::{Duration, Instant};
 use common::confine;
 use common::event::{Change, Dirt, RootId, TreeId};
 use common::exit::Exit;
+use common::keep::KeeperReport;
 use common::message::{
     LossCause, Outcome, PluginOrder, PluginReport, SyncerOrder, SyncerReport, Verdict, WatcherOrder,
     WatcherReport,
@@ -34,6 +38,7 @@ pub(crate) fn enter(mode: &str, arguments: Vec<OsString>) -> Exit {
     }
     let result = match victim {
         "watcher" => watcher(how, &channel),
+        "keeper" => keeper::run(how, &channel),
         name if name.starts_with("plugin-") => plugin(how, &channel),
         _ => syncer(how, &channel),
     };
@@ -67,6 +72,7 @@ fn beat(role: &str) -> io::Result<Vec<u8>> {
     match role {
         "watcher" => encoded(&WatcherReport::Beat { busy: false }),
         "plugin" => encoded(&PluginReport::Beat),
+        "keeper" => encoded(&KeeperReport::Beat),
         _ => encoded(&SyncerReport::Beat { stalled: false }),
     }
 }
