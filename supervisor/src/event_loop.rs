@@ -6,6 +6,8 @@ mod burial;
 mod clients;
 mod host;
 mod keeper;
+mod record;
+mod reload;
 mod reports;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,7 +22,7 @@ use common::event::{RootId, TreeId};
 use common::keep::KeeperReport;
 use common::message::{PluginReport, SyncerReport, WatcherReport};
 use common::wire::{FrameReader, Received};
-use log::{error, warn};
+use log::error;
 use nix::errno::Errno;
 use nix::fcntl::Flock;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -31,8 +33,8 @@ use nix::unistd::Pid;
 use crate::child::{Child, Met, Standing};
 use crate::control::server::{Client, Control};
 use crate::core::dispatch::Dispatcher;
-use crate::core::{ClientId, Input, Pace, RemoteId, Role};
-use crate::fail_log::{FailLog, MAX_RECORDS, Wrote};
+use crate::core::{ClientId, Input, Pace, Role};
+use crate::fail_log::FailLog;
 use crate::guardian::Guardian;
 use crate::operator_file::Owner;
 use crate::plan::Plan;
@@ -43,13 +45,12 @@ use crate::say::say;
 use crate::uids::Uids;
 
 pub use host::Host;
+pub use reload::Source;
 
 /// Frames taken from one child before the others have their turn.
 const FRAMES_A_TURN: usize = 32;
 /// How long a child may live that has closed its socket for reports.
 const LAST_BREATH: Duration = Duration::from_secs(1);
-/// Of the time, one part in so many goes into the fail log at most.
-const RECORD_SHARE: u32 = 20;
 /// How often children get room to log again.
 const REFILL: Duration = Duration::from_secs(1);
 
@@ -85,6 +86,8 @@ pub struct EventLoop {
     guardian: Option<Guardian>,
     stop: Stop,
     runtime: Option<Runtime>,
+    /// Where the config is read again.
+    source: Option<Source>,
     fail_log: Option<FailLog>,
     /// The file of what is kept.
     state: Option<Flock<File>>,
@@ -149,6 +152,7 @@ impl EventLoop {
             guardian: None,
             stop: Stop::No,
             runtime: None,
+            source: None,
             fail_log: None,
             state: None,
             erase: false,
@@ -279,7 +283,7 @@ impl EventLoop {
                     self.tell(Input::Drain);
                 }
                 Ok(Signal::SIGTERM | Signal::SIGINT) => self.stop = Stop::Now,
-                Ok(Signal::SIGHUP) => warn!("SIGHUP: to apply a changed config, restart the supervisor"),
+                Ok(Signal::SIGHUP) => self.reload(),
                 Ok(_) | Err(_) => {}
             }
         }
@@ -388,25 +392,6 @@ impl EventLoop {
         if self.refill_at.is_some_and(|at| self.now() >= at) {
             self.refill_at = None;
             self.children.values_mut().for_each(Child::refill);
-        }
-    }
-
-    fn record_at(&self) -> Option<Duration> {
-        self.fail_log.as_ref()?.deadline(self.core.failures())
-    }
-
-    fn record(&mut self) {
-        let now = self.now();
-        let Some(fail_log) = &mut self.fail_log else { return };
-        let (core, plan) = (&self.core, &self.plan);
-        let remotes = (0_u16..).map(RemoteId).zip(core.remotes()).filter_map(|(id, remote)| {
-            let (root, configured) = plan.remote(id)?;
-            Some((root, configured, remote.failed(MAX_RECORDS)))
-        });
-        let wrote = fail_log.update(now, core.failures(), remotes);
-        if wrote == Wrote::Yes {
-            let took = self.start.elapsed().saturating_sub(now);
-            fail_log.rest(now.saturating_add(took.saturating_mul(RECORD_SHARE)));
         }
     }
 }

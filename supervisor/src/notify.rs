@@ -67,6 +67,13 @@ impl Notify {
         )]);
     }
 
+    /// The config is read again; [`Notify::ready`] says that this is over.
+    pub fn reloading(&self) {
+        if let Ok(now) = NotifyState::monotonic_usec_now() {
+            self.tell(&[NotifyState::Reloading, now]);
+        }
+    }
+
     /// We are on our way out.
     pub fn stopping(&self) {
         self.tell(&[NotifyState::Stopping]);
@@ -160,6 +167,10 @@ mod tests {
         assert_eq!(heard(&socket), "STATUS=remotes=2 pending=0\n");
         notify.alive();
         assert_eq!(heard(&socket), "WATCHDOG=1\n");
+        notify.reloading();
+        let said = heard(&socket);
+        let since = said.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").and_then(|it| it.strip_suffix('\n'));
+        assert!(since.is_some_and(|since| since.parse::<u64>().is_ok_and(|since| since > 0)), "{said}");
         notify.stopping();
         assert_eq!(heard(&socket), "STOPPING=1\n");
     }

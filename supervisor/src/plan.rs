@@ -2,6 +2,7 @@
 //! that a role receives only its own part (invariant I7).
 
 mod machine;
+mod reload;
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -22,11 +23,13 @@ use thiserror::Error;
 
 use crate::accounts::{Starter, find_program};
 use crate::core::backlog::Traffic;
-use crate::core::dispatch::{AuditPlan, Setup};
+use crate::core::dispatch::Setup;
 use crate::core::{PluginId, RemoteId, Role};
 use crate::domains;
 use crate::privileges::Subject;
 use crate::state::number_of;
+
+pub use reload::{Reloaded, Summary};
 
 /// Syncers alive at once: the block of uids less the watcher's, the keeper's and the plugins'.
 pub const MAX_SYNCERS: u32 = 54;
@@ -99,8 +102,9 @@ pub struct Plan {
     libraries: Vec<PathBuf>,
     /// The plugins that are on, and the account that each is to have.
     plugins: Vec<(Plugin, Option<Identity>)>,
-    /// Which tree and which of its remotes each [`RemoteId`] stands for.
-    remotes: Vec<(usize, usize)>,
+    /// Which tree and which of its remotes each [`RemoteId`] stands for; `None` for one that a reload
+    /// has removed.
+    remotes: Vec<Option<(usize, usize)>>,
     /// Things to tell the operator.
     pub warnings: Vec<String>,
 }
@@ -133,7 +137,7 @@ impl Plan {
         let libraries = programs.flat_map(|program| machine::libraries(program, probe_uid)).collect();
         let all = config.trees.iter().enumerate();
         let remotes =
-            all.flat_map(|(tree, block)| (0..block.remotes.len()).map(move |n| (tree, n))).collect();
+            all.flat_map(|(tree, block)| (0..block.remotes.len()).map(move |n| Some((tree, n)))).collect();
         Ok(Plan {
             filter: Filter::new(&config.filter)?,
             config,
@@ -155,7 +159,7 @@ impl Plan {
 
     /// False when only a plugin runs.
     pub fn has_remotes(&self) -> bool {
-        !self.remotes.is_empty()
+        machine::remotes(&self.config).next().is_some()
     }
 
     /// How many trees are watched.
@@ -175,7 +179,6 @@ impl Plan {
 
     /// What the core is told.
     pub fn setup(&self, full_sync: bool, workers: usize, seed: u64) -> Setup {
-        let minutes = |minutes: u32| Duration::from_secs(u64::from(minutes).saturating_mul(60));
         let named = self.config.trees.iter().zip(&self.roots).map(|(tree, root)| {
             (
                 Shown(root.as_os_str()).to_string(),
@@ -188,10 +191,10 @@ impl Plan {
         Setup {
             trees: named.collect(),
             full_sync,
-            mirror: self.config.switches.delete && (full_sync || self.config.crontab.is_some()),
+            mirror: self.mirrors(full_sync),
             plugins: self.plugins.iter().map(|(it, _)| plugin(it)).collect(),
-            crontab: self.config.crontab.as_ref().map(|crontab| minutes(crontab.minutes)),
-            sweep: minutes(self.config.fail_log.minutes),
+            crontab: self.crontab(),
+            sweep: self.sweep(),
             workers,
             max_syncers: usize::try_from(MAX_SYNCERS).unwrap_or(1),
             seed,
@@ -201,14 +204,7 @@ impl Plan {
             filter: self.filter.clone(),
             delete: self.config.switches.delete,
             single: self.single(),
-            audit: self.config.verify.map(|verify| AuditPlan {
-                every: minutes(verify.minutes),
-                repair: verify.repair,
-                by: verify.by,
-                budget: verify.budget,
-                // Excludes of full syncs are anchored at the root, and count there only.
-                whole: !self.config.sync_excludes.is_empty(),
-            }),
+            audit: self.audit(),
         }
     }
 
@@ -271,22 +267,14 @@ impl Plan {
     /// The keeper's part: each tree by its root, each remote by all that says which one it is.
     pub fn keep_slice(&self, confinement: Confinement) -> KeepSlice {
         let trees = self.roots.iter().map(|root| root.as_os_str().as_bytes().to_vec()).collect();
-        let remote = |&(tree, n): &(usize, usize)| {
-            let remote = self.config.trees.get(tree)?.remotes.get(n)?;
-            let id = TreeId(u16::try_from(tree).ok()?);
-            let port = syncer::port(remote);
-            let mut key = format!("{}:{port}:", remote.host).into_bytes();
-            key.extend_from_slice(remote.module.as_bytes());
-            Some((id, key))
-        };
-        KeepSlice { trees, remotes: self.remotes.iter().filter_map(remote).collect(), confinement }
+        KeepSlice { trees, remotes: self.keys(), confinement }
     }
 
     /// What a role is about, as far as its privileges depend on it.
     pub fn subject(&self, role: Role) -> Option<Subject<'_>> {
         Some(match role {
             Role::Watcher => Subject::Watcher,
-            Role::Syncer(..) => Subject::Syncer,
+            Role::Syncer(id, _) => self.remote(id).map(|_| Subject::Syncer)?,
             Role::Plugin(id) => self.plugin(id).map(|(plugin, account)| Subject::Plugin(plugin, account))?,
             Role::Keeper => Subject::Keeper,
         })
@@ -313,7 +301,7 @@ impl Plan {
             kind: plugin.kind.clone(),
             call: plugin.call,
             roots: self.roots.iter().map(|root| root.clone().into_os_string()).collect(),
-            remotes: machine::remotes(&self.config).map(label).collect(),
+            remotes: self.labels(),
             debug: self.config.debug,
             confinement,
         })
@@ -321,7 +309,7 @@ impl Plan {
 
     /// A remote, and the root that it mirrors.
     pub fn remote(&self, id: RemoteId) -> Option<(&OsStr, &Remote)> {
-        let &(tree, n) = self.remotes.get(usize::from(id.0))?;
+        let (tree, n) = (*self.remotes.get(usize::from(id.0))?)?;
         Some((self.roots.get(tree)?.as_os_str(), self.config.trees.get(tree)?.remotes.get(n)?))
     }
 

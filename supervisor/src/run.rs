@@ -5,6 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::{Command as Process, Stdio};
 
@@ -14,7 +15,7 @@ use common::exit::Exit;
 use common::log::Shown;
 use common::{confine, log as logging};
 use log::{error, warn};
-use nix::fcntl::Flock;
+use nix::fcntl::{Flock, OFlag};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{dup, geteuid, setsid};
 
@@ -23,7 +24,7 @@ use crate::cli::{Command, Detach, Settings};
 use crate::control::server::Control;
 use crate::core::PluginId;
 use crate::core::dispatch::Dispatcher;
-use crate::event_loop::{EventLoop, Host};
+use crate::event_loop::{EventLoop, Host, Source};
 use crate::fail_log::FailLog;
 use crate::lowering;
 use crate::notify::Notify;
@@ -127,7 +128,9 @@ fn start(settings: &Settings) -> Result<EventLoop, Exit> {
     })?;
     let plan = Plan::new(config, runtime.first_uid).map_err(|error| fail(error.exit())(&error))?;
     plan.warnings.iter().for_each(|warning| warn!("{warning}"));
-    check_secrets(Path::new(&settings.config), &metadata, &plan)?;
+    let said = check_secrets(Path::new(&settings.config), &metadata, &plan)?;
+    // Whose the config may be is asked again at each reload, when we are somebody else.
+    let source = Source::new(Path::new(&settings.config), settings.plugin, geteuid(), said);
     own_account(&plan, &runtime, footing)?;
     lowering::say_footing(footing);
     lowering::give_accounts(&plan, &runtime, footing);
@@ -152,6 +155,7 @@ fn start(settings: &Settings) -> Result<EventLoop, Exit> {
             .map_err(|error| fail(Exit::OsError)(&error))?;
     event_loop.keep(runtime);
     event_loop.listen(control);
+    event_loop.reload_from(source);
     if let Some(kept) = kept {
         event_loop.keep_state(kept, recent);
     }
@@ -222,13 +226,13 @@ fn today() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Refuses files that others may write, and secrets that others may read.
-fn check_secrets(config: &Path, metadata: &Metadata, plan: &Plan) -> Result<(), Exit> {
+/// Refuses files that others may write, and secrets that others may read. What it warned of.
+fn check_secrets(config: &Path, metadata: &Metadata, plan: &Plan) -> Result<Vec<String>, Exit> {
     let own_keys: Vec<OsString> = plan.identities().collect();
     let found = secrets::check(config, metadata, plan.config(), &own_keys, geteuid());
     found.warnings.iter().for_each(|warning| warn!("{warning}"));
     if found.refusals.is_empty() {
-        return Ok(());
+        return Ok(found.warnings);
     }
     complain(&found.refusals.join("\n"));
     Err(Exit::Config)
@@ -287,9 +291,22 @@ fn fail_log(plan: &Plan, owner: Owner) -> Option<FailLog> {
 
 /// Reads and checks the config file; says everything that is wrong with it at once.
 pub(crate) fn read_config(path: &Path, plugin: Option<PluginName>) -> Result<(Config, Metadata), Exit> {
+    let (config, shown) = load_config(path, plugin);
+    if !shown.is_empty() {
+        complain(&shown);
+    }
+    config
+}
+
+/// The same, and says nothing: what is wrong with it, for people, is the second.
+pub(crate) fn load_config(
+    path: &Path,
+    plugin: Option<PluginName>,
+) -> (Result<(Config, Metadata), Exit>, String) {
     let name = Shown(path.as_os_str()).to_string();
     let read = || -> io::Result<(Vec<u8>, Metadata)> {
-        let file = File::open(path)?;
+        // A pipe without a writer keeps nobody waiting.
+        let file = File::options().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;
         let metadata = file.metadata()?;
         if !metadata.is_file() {
             return Err(io::Error::other("it is not a file"));
@@ -299,19 +316,16 @@ pub(crate) fn read_config(path: &Path, plugin: Option<PluginName>) -> Result<(Co
         file.take(most).read_to_end(&mut bytes)?;
         Ok((bytes, metadata))
     };
-    let (bytes, metadata) = read().map_err(|error| {
-        complain(&format!("config file {name}: {error}"));
-        Exit::NoInput
-    })?;
+    let (bytes, metadata) = match read() {
+        Ok(read) => read,
+        Err(error) => return (Err(Exit::NoInput), format!("config file {name}: {error}")),
+    };
     let parsed = match plugin {
         Some(plugin) => parse_for_plugin(&bytes, plugin),
         None => parse(&bytes),
     };
-    let shown = render(&parsed, &name);
-    if !shown.is_empty() {
-        complain(shown.trim_end());
-    }
-    parsed.config.map(|config| (config, metadata)).ok_or(Exit::Config)
+    let shown = render(&parsed, &name).trim_end().to_owned();
+    (parsed.config.map(|config| (config, metadata)).ok_or(Exit::Config), shown)
 }
 
 /// `-d`: starts the process that goes on and waits until it watches, or has failed.

@@ -165,6 +165,16 @@ impl Brake {
         self.take().len()
     }
 
+    /// Forgets what does not travel any more: the remotes keep it. `excludes` is given each path, and
+    /// whether it was a directory.
+    pub fn forget(&mut self, excludes: impl Fn(&RelPath, bool) -> bool) {
+        for map in [&mut self.held, &mut self.waiting] {
+            for (path, _) in map.extract_if(.., |path, gone| excludes(path, gone.directory)) {
+                self.kept.touch(&path);
+            }
+        }
+    }
+
     /// What is held, in the order of its paths.
     pub fn held(&self) -> impl ExactSizeIterator<Item = (&RelPath, &HeldDelete)> {
         self.held.iter()

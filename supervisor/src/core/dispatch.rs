@@ -3,14 +3,16 @@
 
 mod audit;
 mod changes;
+mod children;
 mod jobs;
 mod recovery;
+mod reload;
 mod requests;
 mod saving;
 mod setup;
 mod sight;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use common::event::{Change, RootId, TreeId};
@@ -21,7 +23,7 @@ use super::brake::Brake;
 use super::guard::Guard;
 use super::keeping::Keeping;
 use super::pool::Pool;
-use super::remote::{Progress, Remote};
+use super::remote::Remote;
 use super::restart::Event;
 use super::retry::Jitter;
 use super::schedule::Schedule;
@@ -34,8 +36,9 @@ use requests::Waiting;
 
 pub use audit::AuditPlan;
 pub use recovery::Left;
+pub use reload::{Added, Described, Fate, Reload, Rules};
 pub use setup::Setup;
-pub use sight::Repair;
+pub use sight::{Repair, Sight};
 
 /// How long the workers' bound holds while nothing finishes: one stuck transfer must not keep
 /// other remotes waiting.
@@ -62,6 +65,8 @@ pub struct Dispatcher {
     mirror: bool,
     workers: usize,
     jitter: Jitter,
+    /// Chance for remotes that are new.
+    seed: u64,
     last_finish: Duration,
     draining: Option<Duration>,
     /// All is done that could be before a stop.
@@ -79,6 +84,8 @@ pub struct Dispatcher {
     /// The watcher reported changes, and has yet to tell their names: that is what it says next.
     unnamed: bool,
     flushes: u64,
+    /// Children at work by a config that counts no more: replaced when they are done.
+    stale: BTreeSet<Role>,
     audits: Audits,
     /// The worst of what a client's comparisons have come to so far.
     audit_exits: BTreeMap<ClientId, u8>,
@@ -89,8 +96,7 @@ struct Tree {
     label: String,
     remotes: Vec<RemoteId>,
     guard: Guard,
-    /// Nobody watches: what happens now is found by a rescan.
-    blind: bool,
+    sight: Sight,
     /// When a rescan was last spoken of, and how many were not since.
     rescans: (Option<Duration>, u64),
     brake: Brake,
@@ -119,7 +125,7 @@ impl Dispatcher {
                 label,
                 remotes: ids,
                 guard: Guard::default(),
-                blind: false,
+                sight: Sight::Whole,
                 rescans: (None, 0),
                 brake: Brake::new(setup.brake),
                 memory: Memory::default(),
@@ -137,6 +143,7 @@ impl Dispatcher {
             mirror: setup.mirror,
             workers: setup.workers.max(1),
             jitter: Jitter::new(setup.seed),
+            seed: setup.seed,
             last_finish: Duration::ZERO,
             draining: None,
             drained: false,
@@ -149,6 +156,7 @@ impl Dispatcher {
             waiting: Vec::new(),
             unnamed: false,
             flushes: 0,
+            stale: BTreeSet::new(),
             audits: Audits::new(setup.audit),
             audit_exits: BTreeMap::new(),
         }
@@ -178,8 +186,9 @@ impl Dispatcher {
         self.unnamed = self.is_unnamed_after(&input);
         match input {
             Input::Tick => self.tick(now, out),
-            Input::Changes(tree, changes) => {
+            Input::Changes(tree, mut changes) => {
                 self.pool.pace(now, Role::Watcher, Pace::Idle, out);
+                self.leave_out_excluded(&mut changes);
                 self.insert(now, tree, &changes, out);
             }
             Input::Rescan(tree, path, cause) => self.rescan(now, tree, path, cause, out),
@@ -217,7 +226,9 @@ impl Dispatcher {
             Input::Told(id, verdicts, note) => {
                 self.pool.pace(now, Role::Plugin(id), Pace::Idle, out);
                 out.extend(self.telling.done(now, id, (&verdicts, &note), &mut self.jitter));
+                self.replace_stale(now, Role::Plugin(id), out);
             }
+            Input::Reload(reload) => self.reload(now, *reload, out),
             Input::Drain => self.drain(now, out),
         }
         self.pump(now, out);
@@ -279,7 +290,8 @@ impl Dispatcher {
     }
 
     fn remote_ids(&self) -> impl Iterator<Item = RemoteId> + use<> {
-        (0_u16..).take(self.remotes.len()).map(RemoteId)
+        let ids = (0_u16..).map(RemoteId).zip(&self.remotes).filter(|(_, remote)| !remote.is_gone());
+        ids.map(|(id, _)| id).collect::<Vec<_>>().into_iter()
     }
 
     fn lanes(&self) -> impl Iterator<Item = Role> + use<> {
@@ -302,57 +314,24 @@ impl Dispatcher {
         }
     }
 
-    fn alive(&mut self, now: Duration, role: Role, pace: Pace, out: &mut Vec<Action>) {
-        self.pool.pace(now, role, pace, out);
-        if let Some(remote) = self.batch_of(role)
-            && remote.note_progress(Progress::Moving)
-        {
-            out.push(notice::moves_again(&remote.label));
-        }
-    }
-
-    /// A job without progress still lives; but nobody waits for its remote any more.
-    fn stalled(&mut self, now: Duration, role: Role, out: &mut Vec<Action>) {
-        self.pool.pace(now, role, Pace::Busy, out);
-        let Some(remote) = self.batch_of(role) else { return };
-        if remote.note_progress(Progress::Stalled) {
-            out.push(notice::stalled(remote));
-        }
-        if let (true, tree, Role::Syncer(id, _)) = (remote.is_known_down(), remote.tree, role) {
-            self.telling.give_up_on(tree, id);
-        }
-    }
-
-    /// The remote whose batches this syncer sends.
-    fn batch_of(&mut self, role: Role) -> Option<&mut Remote> {
-        match role {
-            Role::Syncer(id, Lane::Batch) => self.remotes.get_mut(usize::from(id.0)),
-            Role::Syncer(_, Lane::Full) | Role::Watcher | Role::Keeper | Role::Plugin(_) => None,
-        }
-    }
-
-    fn tree_of(&self, role: Role) -> Option<TreeId> {
-        let Role::Syncer(id, _) = role else { return None };
-        self.remotes.get(usize::from(id.0)).map(|remote| remote.tree)
-    }
-
     fn exited(&mut self, now: Duration, role: Role, (event, how): (Event, &str), out: &mut Vec<Action>) {
         let (wanted, was_ready) = (self.pool.is_alive(role), self.pool.is_ready(role));
+        let ordered = self.pool.is_replacing(role);
         self.pool.on(now, role, event, out);
-        let blame = if event == Event::Outdated { Blame::Nobody } else { Blame::Work };
+        self.stale.remove(&role);
+        let blame = if ordered || event == Event::Outdated { Blame::Nobody } else { Blame::Work };
         match role {
             Role::Watcher => {
                 self.keeping.iter_mut().for_each(Keeping::watcher_ended);
                 self.names_lost();
-                for tree in &mut self.trees {
-                    tree.blind = true;
-                }
+                let sight = if ordered { Sight::Replaced } else { Sight::Lost };
+                self.trees.iter_mut().for_each(|tree| tree.sight = tree.sight.then(sight));
             }
             Role::Syncer(id, lane) => {
                 if let Some(remote) = self.remotes.get_mut(usize::from(id.0)) {
                     remote.abandon(now, lane, blame);
                     self.telling.end(role, id, remote, None);
-                    if !was_ready {
+                    if !was_ready && !ordered {
                         // It does not even start: plugins do not wait for it.
                         self.telling.give_up_on(remote.tree, id);
                     }
@@ -361,7 +340,7 @@ impl Dispatcher {
             Role::Plugin(id) => self.telling.abandon(now, id, blame),
             Role::Keeper => self.keeper_died(was_ready, out),
         }
-        let at_fault = event == Event::Exited;
+        let at_fault = event == Event::Exited && !ordered;
         if at_fault && wanted && self.draining.is_none() && !self.pool.is_off(role) {
             out.push(notice::child_died(&self.describe(role), how));
         }
@@ -371,7 +350,7 @@ impl Dispatcher {
         self.pool.pace(now, role, Pace::Idle, out);
         let Role::Syncer(id, lane) = role else { return };
         self.last_finish = now;
-        let Some(remote) = self.remotes.get_mut(usize::from(id.0)) else { return };
+        let Some(remote) = self.remotes.get_mut(usize::from(id.0)).filter(|it| !it.is_gone()) else { return };
         let audited = remote.is_auditing(lane);
         let was_in_trouble = remote.is_in_trouble();
         let turn = remote.finish(now, lane, end, &mut self.jitter);
@@ -379,6 +358,8 @@ impl Dispatcher {
             out.push(notice::remote_up(remote));
         }
         out.extend(notice::turn(remote, turn, end));
+        self.replace_stale(now, role, out);
+        let Some(remote) = self.remotes.get_mut(usize::from(id.0)) else { return };
         if audited {
             self.audited(now, id, end, out);
             return;
@@ -389,18 +370,6 @@ impl Dispatcher {
         }
         if remote.touched_record(end.outcome) {
             self.failures = self.failures.saturating_add(1);
-        }
-    }
-
-    fn describe(&self, role: Role) -> String {
-        match role {
-            Role::Watcher => "role=watcher".to_owned(),
-            Role::Keeper => "role=keeper".to_owned(),
-            Role::Syncer(id, _) => {
-                let label = self.remotes.get(usize::from(id.0)).map_or("?", |remote| &remote.label);
-                format!("role=syncer remote={label}")
-            }
-            Role::Plugin(id) => format!("role=plugin plugin={}", self.telling.label(id)),
         }
     }
 }

@@ -154,6 +154,18 @@ impl Ledger {
         self.each_covered(&Scope::All, |_, cell| cell.dealt_with(remote, Some(RemoteOutcome::Down)));
     }
 
+    /// The remote is configured no more.
+    pub fn forget_remote(&mut self, remote: RemoteId) {
+        self.flights.retain(|role, _| !matches!(role, Role::Syncer(id, _) if *id == remote));
+        self.each_covered(&Scope::All, |_, cell| cell.remotes.retain(|(id, _)| *id != remote));
+    }
+
+    /// These do not travel any more: nobody is told of them. `excludes` is given each path, and
+    /// whether it is a directory.
+    pub fn forget_paths(&mut self, excludes: impl Fn(&RelPath, bool) -> bool) {
+        self.entries.retain(|path, entry| !excludes(path, entry.first.directory));
+    }
+
     /// Takes out what all remotes have dealt with, in the order in which it happened.
     pub fn take_settled(&mut self) -> Vec<Settled> {
         let mut all = Vec::new();

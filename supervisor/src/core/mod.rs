@@ -114,6 +114,8 @@ pub enum Input {
     Done(Role, JobEnd),
     /// A plugin's delivery is over: how each change fared, and why the last one failed.
     Told(PluginId, Vec<Verdict>, String),
+    /// The config has changed.
+    Reload(Box<dispatch::Reload>),
     /// Finish what is pending, then stop.
     Drain,
 }

@@ -6,7 +6,7 @@ use common::path::RelPath;
 use log::Level;
 
 use super::backlog::Collapsed;
-use super::dispatch::Repair;
+use super::dispatch::{Repair, Sight};
 use super::outlet::{MAX_TRIES, MAX_WAITING, Outlet};
 use super::remote::{Remote, Turn};
 use super::{Action, JobEnd};
@@ -51,10 +51,13 @@ pub fn rescan(tree: &str, path: &RelPath, cause: LossCause, repair: Repair, more
 }
 
 /// The watcher was away, or the root was.
-pub fn blind(tree: &str, repair: Repair) -> Action {
+pub fn blind(tree: &str, repair: Repair, sight: Sight) -> Action {
     let deletions = deletions(repair);
-    let text = format!("rescan tree={tree} cause=\"nobody watched for a while\" deletions=\"{deletions}\"");
-    Action::Log(Level::Warn, text)
+    let (level, cause) = match sight {
+        Sight::Replaced => (Level::Info, "the config has changed"),
+        Sight::Whole | Sight::Lost => (Level::Warn, "nobody watched for a while"),
+    };
+    Action::Log(level, format!("rescan tree={tree} cause=\"{cause}\" deletions=\"{deletions}\""))
 }
 
 /// The last run did not end in order.
@@ -82,6 +85,13 @@ pub fn caught_up(tree: &str, changed: u64, gone: u64) -> Action {
 /// A remote is new to the config.
 pub fn seeded(remote: &str) -> Action {
     let text = format!("remote new remote={remote}: it gets the whole tree; nothing is deleted there");
+    Action::Log(Level::Info, text)
+}
+
+/// A remote is in the config no more.
+pub fn removed(remote: &str) -> Action {
+    let text =
+        format!("remote removed remote={remote}: what it has stays there, and what it lacks is forgotten");
     Action::Log(Level::Info, text)
 }
 

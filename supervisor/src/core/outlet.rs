@@ -211,6 +211,11 @@ impl Outlet {
         self.waiting.len().saturating_add(self.in_flight.as_ref().map_or(0, Vec::len))
     }
 
+    /// True while a delivery is under way.
+    pub fn is_busy(&self) -> bool {
+        self.in_flight.is_some()
+    }
+
     /// True while whoever is to be told does not answer.
     pub fn is_down(&self) -> bool {
         self.down

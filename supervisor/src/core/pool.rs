@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::restart::{Ask, ChildMachine, Event, State};
+use super::restart::{Ask, ChildMachine, Event, Next, State};
 use super::{Action, Pace, Role, earliest};
 
 /// The children.
@@ -36,6 +36,12 @@ impl Pool {
     /// True while the child's process exists.
     pub fn is_alive(&self, role: Role) -> bool {
         self.machines.get(&role).is_some_and(ChildMachine::is_alive)
+    }
+
+    /// True while the child is killed because the config has changed.
+    pub fn is_replacing(&self, role: Role) -> bool {
+        let state = self.machines.get(&role).map(ChildMachine::state);
+        matches!(state, Some(State::Stopping { next: Next::Anew, .. }))
     }
 
     /// True when the child is neither alive nor about to be started again.

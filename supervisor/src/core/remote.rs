@@ -4,6 +4,7 @@ mod audit;
 mod bounds;
 mod finish;
 mod kept;
+mod reload;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use super::recursive::Recursive;
 use super::{Lane, earliest};
 use audit::Audit;
 pub use audit::{Slice, Standing};
+pub use reload::excludes;
 
 /// Signs of life without progress, two seconds apart, before nobody waits any more.
 const STALLED: u8 = 3;
@@ -111,6 +113,8 @@ pub struct Failed<'a> {
 struct FullLane {
     wanted: Option<Deletions>,
     running: Option<Deletions>,
+    /// The remote is new: it goes after all others.
+    seed: bool,
     not_before: Duration,
     partial: u32,
     failures: u32,

@@ -57,8 +57,10 @@ pub enum State {
 /// What follows a kill.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
-    /// Another start.
+    /// Another start, after a pause.
     Restart,
+    /// Another start at once: it was killed because the config has changed.
+    Anew,
     /// Nothing until it is wanted again.
     Off,
 }
@@ -76,6 +78,8 @@ pub enum Event {
     Exited,
     /// It is gone to make room for one that may reach what was replaced.
     Outdated,
+    /// It works by a config that counts no more.
+    Replaced,
     /// There will be no work for a long time.
     Unwanted,
     /// Time has passed.
@@ -147,6 +151,7 @@ impl ChildMachine {
                 | Event::Alive(_)
                 | Event::Exited
                 | Event::Outdated
+                | Event::Replaced
                 | Event::Unwanted
                 | Event::Tick,
             ) => (State::Off, None),
@@ -154,6 +159,10 @@ impl ChildMachine {
             (State::Starting { .. }, Event::Ready) => (ready(now, now, Pace::Idle), None),
             (State::Starting { .. }, Event::Exited | Event::Outdated) => (self.died(now, None), None),
             (State::Starting { .. }, Event::Unwanted) => (stop(now, Next::Off), Some(Ask::Kill)),
+            // It may have been told already what to do.
+            (State::Starting { .. } | State::Ready { .. }, Event::Replaced) => {
+                (stop(now, Next::Anew), Some(Ask::Kill))
+            }
             (State::Starting { deadline }, Event::Tick) if now >= deadline => {
                 (stop(now, Next::Restart), Some(Ask::Kill))
             }
@@ -179,16 +188,32 @@ impl ChildMachine {
             (State::Stopping { next: Next::Restart, .. }, Event::Exited | Event::Outdated) => {
                 (self.died(now, None), None)
             }
+            (State::Stopping { next: Next::Anew, .. }, Event::Exited | Event::Outdated) => {
+                self.restarts = self.restarts.saturating_add(1);
+                (start(now), Some(Ask::Spawn))
+            }
+            // Not wanted again after all.
+            (State::Stopping { deadline, .. }, Event::Unwanted) => {
+                (State::Stopping { deadline, next: Next::Off }, None)
+            }
+            (State::Stopping { deadline, next: Next::Restart }, Event::Replaced) => {
+                (State::Stopping { deadline, next: Next::Anew }, None)
+            }
             (State::Stopping { deadline, next }, Event::Tick) if now >= deadline => {
                 (stop(now, next), Some(Ask::Kill))
             }
             // Whoever wants it asks again once it is gone.
             (
                 State::Stopping { .. },
-                Event::Wanted | Event::Ready | Event::Alive(_) | Event::Unwanted | Event::Tick,
+                Event::Wanted | Event::Ready | Event::Alive(_) | Event::Replaced | Event::Tick,
             ) => (self.state, None),
 
             (State::Backoff { .. }, Event::Unwanted) => (State::Off, None),
+            // What it died of may be over.
+            (State::Backoff { .. }, Event::Replaced) => {
+                self.restarts = self.restarts.saturating_add(1);
+                (start(now), Some(Ask::Spawn))
+            }
             (State::Backoff { until }, Event::Tick) if now >= until => {
                 self.restarts = self.restarts.saturating_add(1);
                 (start(now), Some(Ask::Spawn))
@@ -284,6 +309,31 @@ mod tests {
     }
 
     #[test]
+    fn replaced_at_once_and_not_by_one_that_is_not_wanted() {
+        let mut child = ChildMachine::default();
+        assert_eq!(child.on(secs(0), Event::Replaced), None, "what does not run has nothing old");
+        child.on(secs(0), Event::Wanted);
+        assert_eq!(child.on(secs(0), Event::Replaced), Some(Ask::Kill));
+        assert_eq!(child.on(secs(1), Event::Exited), Some(Ask::Spawn));
+        child.on(secs(1), Event::Ready);
+        assert_eq!(child.on(secs(2), Event::Replaced), Some(Ask::Kill));
+        assert_eq!(child.on(secs(2), Event::Unwanted), None);
+        assert_eq!(child.on(secs(3), Event::Exited), None);
+        assert_eq!(child.state(), State::Off);
+    }
+
+    /// A remote that is removed while its syncer is killed for its silence stays without one.
+    #[test]
+    fn unwanted_while_it_is_killed() {
+        let mut child = ChildMachine::default();
+        child.on(secs(0), Event::Wanted);
+        assert_eq!(child.on(secs(20), Event::Tick), Some(Ask::Kill));
+        child.on(secs(20), Event::Unwanted);
+        child.on(secs(21), Event::Exited);
+        assert_eq!(child.state(), State::Off);
+    }
+
+    #[test]
     fn missed_beats_kill() {
         let mut child = ChildMachine::default();
         child.on(secs(0), Event::Wanted);
@@ -315,13 +365,13 @@ mod tests {
     proptest! {
         /// Whatever happens, a wanted child is started again, and never twice at once.
         #[test]
-        fn never_two_processes(events in proptest::collection::vec((0_u64..40, 0_usize..7), 0..200)) {
+        fn never_two_processes(events in proptest::collection::vec((0_u64..40, 0_usize..8), 0..200)) {
             let mut child = ChildMachine::default();
             let (mut now, mut processes) = (secs(0), 0_i32);
             for (pause, event) in events {
                 now += secs(pause);
                 let event = [Event::Wanted, Event::Ready, Event::Alive(Pace::Busy), Event::Exited,
-                    Event::Unwanted, Event::Tick, Event::Outdated][event];
+                    Event::Unwanted, Event::Tick, Event::Outdated, Event::Replaced][event];
                 if matches!(event, Event::Exited | Event::Outdated) {
                     if processes == 0 { continue }
                     processes -= 1;

@@ -16,6 +16,11 @@ impl Schedule {
         Schedule { every, next: start.saturating_add(every) }
     }
 
+    /// With that pause from now on; as it was where the pause is the same.
+    pub fn every(self, now: Duration, every: Duration) -> Schedule {
+        if self.every == every { self } else { Schedule::new(now, every) }
+    }
+
     /// True once each time that it is due. What was missed is not made up for.
     pub fn is_due(&mut self, now: Duration) -> bool {
         let due = now >= self.next;
@@ -45,5 +50,7 @@ mod tests {
         assert!(schedule.is_due(at(300)), "the machine slept");
         assert!(!schedule.is_due(at(301)));
         assert_eq!(schedule.deadline(), at(360));
+        assert_eq!(schedule.every(at(310), at(60)).deadline(), at(360));
+        assert_eq!(schedule.every(at(310), at(5)).deadline(), at(315));
     }
 }

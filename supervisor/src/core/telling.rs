@@ -88,6 +88,30 @@ impl Telling {
         }
     }
 
+    /// The remote is configured no more.
+    pub fn forget_remote(&mut self, tree: TreeId, remote: RemoteId) {
+        if let Some(ledger) = self.ledger(tree) {
+            ledger.forget_remote(remote);
+        }
+    }
+
+    /// What these are told of does not travel any more; `excludes` as for [`Ledger::forget_paths`].
+    pub fn forget_paths(&mut self, excludes: impl Fn(&RelPath, bool) -> bool) {
+        self.ledgers.iter_mut().for_each(|ledger| ledger.forget_paths(&excludes));
+    }
+
+    /// The longest duration of one call, of each plugin.
+    pub fn set_timeouts(&mut self, timeouts: Vec<Duration>) {
+        for (outlet, timeout) in self.outlets.iter_mut().zip(timeouts) {
+            outlet.timeout = timeout;
+        }
+    }
+
+    /// True while a plugin tells somebody.
+    pub fn is_busy(&self, id: PluginId) -> bool {
+        self.outlets.get(usize::from(id.0)).is_some_and(Outlet::is_busy)
+    }
+
     /// A plugin did what it was told.
     pub fn done(
         &mut self,

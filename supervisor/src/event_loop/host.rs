@@ -21,6 +21,8 @@ pub struct Host {
     alive_at: Option<Duration>,
     /// When lingering leaves are to be removed.
     sweep_at: Option<Duration>,
+    /// systemd was told that everything is watched.
+    is_ready: bool,
 }
 
 impl Host {
@@ -32,7 +34,7 @@ impl Host {
             Found::Unavailable(_) => None,
         };
         let alive_at = notify.watchdog_interval().map(|_| Duration::ZERO);
-        Host { cgroups, notify, alive_at, sweep_at: None }
+        Host { cgroups, notify, alive_at, sweep_at: None, is_ready: false }
     }
 
     /// Puts a child that has not yet been told anything under its limits.
@@ -69,9 +71,24 @@ impl Host {
     }
 
     /// Everything is watched.
-    pub(super) fn ready(&self, status: &str) {
+    pub(super) fn ready(&mut self, status: &str) {
+        self.is_ready = true;
         self.notify.ready();
         self.notify.status(status);
+    }
+
+    /// The config is read again. Who still waits for the first word is not told.
+    pub(super) fn reloading(&self) {
+        if self.is_ready {
+            self.notify.reloading();
+        }
+    }
+
+    /// That is over, however it ended.
+    pub(super) fn reloaded(&self) {
+        if self.is_ready {
+            self.notify.ready();
+        }
     }
 
     /// The supervisor ends.

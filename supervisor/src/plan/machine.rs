@@ -51,8 +51,14 @@ pub(super) fn plugins(
     Ok(plugins)
 }
 
-/// The roots. As in the original, a plugin's own watch takes the place of the first one.
+/// The roots, which have to be there.
 pub(super) fn roots(config: &Config, plugins: &[(Plugin, Option<Identity>)]) -> Result<Vec<PathBuf>, Error> {
+    watches(config, plugins).into_iter().map(root).collect()
+}
+
+/// The roots as they are written. As in the original, a plugin's own watch takes the place of the
+/// first one.
+pub(super) fn watches<'a>(config: &'a Config, plugins: &'a [(Plugin, Option<Identity>)]) -> Vec<&'a OsStr> {
     let mut watches: Vec<&OsStr> = config.trees.iter().map(|tree| tree.watch.as_os_str()).collect();
     let configured: Vec<PathBuf> = watches.iter().filter_map(|watch| absolute(watch).ok()).collect();
     let other = |watch: &&OsString| absolute(watch).is_ok_and(|path| !configured.contains(&path));
@@ -60,7 +66,7 @@ pub(super) fn roots(config: &Config, plugins: &[(Plugin, Option<Identity>)]) -> 
     if let (Some(own), Some(first)) = (own, watches.first_mut()) {
         *first = own;
     }
-    watches.into_iter().map(root).collect()
+    watches
 }
 
 pub(super) fn remotes(config: &Config) -> impl Iterator<Item = &Remote> {

@@ -73,6 +73,17 @@ impl Audits {
         Audits { plan, ..Audits::default() }
     }
 
+    /// Another plan counts. What stands in the roots was not noted while there was none.
+    pub(super) fn replan(&mut self, now: Duration, plan: Option<AuditPlan>) {
+        let before = self.plan.take();
+        let whole = before.is_none_or(|(before, _)| before.whole);
+        self.plan = plan.map(|plan| {
+            let plan = AuditPlan { whole: plan.whole || whole, ..plan };
+            let schedule = before.map_or(Schedule::new(now, plan.every), |(_, it)| it.every(now, plan.every));
+            (plan, schedule)
+        });
+    }
+
     pub(super) fn gone(&mut self, client: ClientId) {
         for queue in self.queues.values_mut() {
             // The one under way ends by itself.
@@ -250,6 +261,16 @@ impl Dispatcher {
             }
             None => out.push(Action::Log(Level::Info, text)),
         }
+    }
+
+    /// The remote is configured no more: who waits for its comparison is told so.
+    pub(super) fn forget_audits(&mut self, now: Duration, id: RemoteId, out: &mut Vec<Action>) {
+        let tail = "it is configured no more".to_owned();
+        let end = JobEnd { outcome: Outcome::Misconfigured, status: 0, tail, failed: None };
+        while self.audits.queues.get(&id).is_some_and(|queue| !queue.is_empty()) {
+            self.end_audit(now, id, Some(&end), out);
+        }
+        self.audits.queues.remove(&id);
     }
 
     /// Sends what differs. What only the remote has goes too, as far as the brake lets it.

@@ -20,6 +20,18 @@ impl Dispatcher {
         self.remotes.iter().map(lanes).sum()
     }
 
+    /// How many of those bring the whole tree to a new remote.
+    fn seeding(&self) -> usize {
+        let seeds = |remote: &&Remote| remote.is_working(Lane::Full) && remote.is_seeding(Lane::Full);
+        self.remotes.iter().filter(seeds).count()
+    }
+
+    /// Whether a syncer's next job, or the one under way, is of that kind.
+    fn is_seeding(&self, role: Role) -> bool {
+        let Role::Syncer(id, lane) = role else { return false };
+        self.remotes.get(usize::from(id.0)).is_some_and(|remote| remote.is_seeding(lane))
+    }
+
     /// Since when a syncer has nothing to do; `None` while it works.
     pub(super) fn idle_since(&self, role: Role) -> Option<Duration> {
         let Role::Syncer(id, lane) = role else { return None };
@@ -92,7 +104,7 @@ impl Dispatcher {
             self.pool.on(now, role, Event::Unwanted, out);
         }
         if self.crontab.as_mut().is_some_and(|crontab| crontab.is_due(now)) {
-            let rested = |remote: &&mut Remote| !remote.is_working(Lane::Full);
+            let rested = |remote: &&mut Remote| !remote.is_working(Lane::Full) && !remote.is_gone();
             self.remotes
                 .iter_mut()
                 .filter(rested)
@@ -105,14 +117,14 @@ impl Dispatcher {
     }
 
     /// Gives every syncer that waits, and whose remote has work, a job; where workers or places
-    /// are scarce, those first that were at work longest ago.
+    /// are scarce, those first that were at work longest ago, and new remotes last.
     pub(super) fn pump(&mut self, now: Duration, out: &mut Vec<Action>) {
-        let mut claims: Vec<(Duration, Role, Duration)> = self
-            .lanes()
-            .filter_map(|role| Some((self.idle_since(role)?, role, self.waiting_since(now, role)?)))
-            .collect();
+        let claim = |role| {
+            Some((self.is_seeding(role), self.idle_since(role)?, role, self.waiting_since(now, role)?))
+        };
+        let mut claims: Vec<(bool, Duration, Role, Duration)> = self.lanes().filter_map(claim).collect();
         claims.sort_unstable();
-        for (claim, role, since) in claims {
+        for (_, claim, role, since) in claims {
             if self.pool.is_ready(role) {
                 self.start_job(now, role, since, out);
             } else {
@@ -130,7 +142,9 @@ impl Dispatcher {
     pub(super) fn start_job(&mut self, now: Duration, role: Role, since: Duration, out: &mut Vec<Action>) {
         let Role::Syncer(id, lane) = role else { return };
         let stuck = now.saturating_sub(since.max(self.last_finish)) >= STUCK;
-        if self.working() >= self.workers && !stuck {
+        // New remotes take no worker away from the others.
+        let others = if self.is_seeding(role) { 0 } else { self.seeding() };
+        if self.working().saturating_sub(others) >= self.workers && !stuck {
             return;
         }
         let Some(remote) = self.remotes.get_mut(usize::from(id.0)) else { return };

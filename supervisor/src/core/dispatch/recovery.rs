@@ -9,7 +9,6 @@ use common::filter::EntryKind;
 use common::keep::{
     Durable, Edit, Find, FindKind, HeldDelete, KeeperReport, Knowledge, LastRun, NameOp, Trouble,
 };
-use common::message::Deletions;
 use common::path::RelPath;
 use log::Level;
 
@@ -33,6 +32,8 @@ pub(super) struct Past {
     pub(super) last: Option<LastRun>,
     /// Remotes that were mirrored to before.
     known: BTreeSet<u16>,
+    /// Those that were greeted in this run: a keeper that was started again need not know of it.
+    pub(super) greeted: BTreeSet<u16>,
     /// What was kept was lost.
     damaged: bool,
     /// Deaths in a row of a keeper that had not told all.
@@ -95,6 +96,8 @@ pub(super) struct Memory {
     found: (u64, u64),
     /// The time before this run was made up for.
     greeted: bool,
+    /// A keeper died before it had found all that nobody saw.
+    interrupted: bool,
     /// Another directory than before stands at the root.
     moved: bool,
     /// The keeper knows all names that were reported.
@@ -128,6 +131,7 @@ impl Memory {
 
     /// The keeper is gone: the next one says what is on disk, and all is listed again.
     fn forget_disk(&mut self) {
+        self.interrupted |= self.is_catching_up();
         self.root = None;
         (self.told, self.compared, self.parts) = (0, 0, 0);
         self.awaited = u64::from(self.catching_up.is_some());
@@ -222,17 +226,17 @@ impl Dispatcher {
         let first = self.past.last.is_none();
         match edit {
             Edit::Pending(id, path, Some(pending)) => {
-                if let Some(remote) = self.remotes.get_mut(usize::from(id)) {
+                if let Some(remote) = self.remote_mut(id) {
                     remote.restore(now, path, first.then_some(&pending));
                 }
             }
             Edit::Parked(id, path, Some(pending)) => {
-                if let Some(remote) = self.remotes.get_mut(usize::from(id)) {
+                if let Some(remote) = self.remote_mut(id) {
                     remote.restore_parked(now, path, first.then_some(&pending));
                 }
             }
             Edit::Full(id, Some(deletions)) => {
-                if let Some(remote) = self.remotes.get_mut(usize::from(id)) {
+                if let Some(remote) = self.remote_mut(id) {
                     remote.restore_full(now, deletions, first);
                 }
             }
@@ -260,6 +264,8 @@ impl Dispatcher {
         if first {
             self.past.last = Some(last);
             self.past.wait = None;
+            // What was pending may be excluded since.
+            self.forget_excluded();
             if last == LastRun::Unclean {
                 out.push(notice::unclean());
             }
@@ -287,6 +293,9 @@ impl Dispatcher {
         let (Some((root, _)), true) = (tree.guard.permits(), tree.guard.is_original()) else { return };
         let before = tree.memory.root.replace(root);
         let knowledge = tree.memory.knowledge.unwrap_or(Knowledge::None);
+        // A keeper that was started anew finds nothing that was not known.
+        let greeted = std::mem::replace(&mut tree.memory.greeted, true);
+        let interrupted = std::mem::take(&mut tree.memory.interrupted);
         let cause = match knowledge {
             Knowledge::None if damaged => Some("what was kept of it is lost"),
             Knowledge::None => None,
@@ -294,10 +303,10 @@ impl Dispatcher {
             Knowledge::Partial | Knowledge::Whole if !before.is_some_and(|before| before.is_still(root)) => {
                 Some("another directory than before stands at its root")
             }
+            Knowledge::Partial if greeted && !interrupted => None,
             Knowledge::Partial => Some("its first listing was not finished"),
             Knowledge::Whole => {
-                // A keeper that was started anew finds nothing that was not known.
-                if !std::mem::replace(&mut tree.memory.greeted, true) {
+                if !greeted {
                     tree.memory.catch_up(now);
                 }
                 None
@@ -326,10 +335,9 @@ impl Dispatcher {
         let Some(ids) = self.trees.get(usize::from(id.0)).map(|tree| tree.remotes.clone()) else { return };
         let fresh: Vec<RemoteId> = ids.into_iter().filter(|id| self.past.known.insert(id.0)).collect();
         for RemoteId(id) in fresh {
-            if let (Some(remote), true) =
-                (self.remotes.get_mut(usize::from(id)), knowledge != Knowledge::None && !self.past.damaged)
-            {
-                remote.want_full(now, Deletions::Held);
+            let is_new = self.past.greeted.insert(id) && knowledge != Knowledge::None && !self.past.damaged;
+            if let (Some(remote), true) = (self.remotes.get_mut(usize::from(id)), is_new) {
+                remote.seed(now);
                 out.push(notice::seeded(&remote.label));
             }
             if let Some(keeping) = &mut self.keeping {
@@ -455,6 +463,7 @@ impl Dispatcher {
             | Input::Told(..)
             | Input::Asked(..)
             | Input::AskerGone(_)
+            | Input::Reload(_)
             | Input::Drain => self.unnamed,
         }
     }

@@ -65,6 +65,20 @@ impl Dispatcher {
         }
     }
 
+    /// The remote is configured no more: nobody waits for it.
+    pub(super) fn forget_waiting(&mut self, id: RemoteId, out: &mut Vec<Action>) {
+        self.waiting.retain_mut(|waiting| {
+            let before = waiting.remotes.len();
+            waiting.remotes.retain(|&other| other != id);
+            let ends = before > 0 && waiting.remotes.is_empty();
+            if ends {
+                say(out, waiting.client, "the remote is configured no more".to_owned());
+                out.push(Action::End(waiting.client, UNKNOWN));
+            }
+            !ends
+        });
+    }
+
     /// The client hung up.
     pub(super) fn asker_gone(&mut self, client: ClientId) {
         self.waiting.retain(|waiting| waiting.client != client);
@@ -156,7 +170,8 @@ impl Dispatcher {
         };
         let found: Vec<RemoteId> = self.remote_ids().filter(is_meant).collect();
         if found.is_empty() {
-            let known: Vec<&str> = self.remotes.iter().map(|remote| remote.label.as_str()).collect();
+            let known = self.remotes.iter().filter(|remote| !remote.is_gone());
+            let known: Vec<&str> = known.map(|remote| remote.label.as_str()).collect();
             say(out, client, format!("there is no such remote; known={}", known.join(",")));
             out.push(Action::End(client, UNKNOWN));
             return None;

@@ -10,7 +10,7 @@ use log::Level;
 use super::Dispatcher;
 use crate::core::backlog::millis;
 use crate::core::keeping::{Keeping, Names};
-use crate::core::{Action, notice};
+use crate::core::{Action, Role, notice};
 
 /// How long a stop waits for the disk.
 const SAVE_MOST: Duration = Duration::from_secs(5);
@@ -25,7 +25,9 @@ impl Dispatcher {
             self.past.waited();
         }
         let edits = self.has_edits();
-        if self.keeping.as_ref().is_some_and(|keeping| keeping.is_due(now, edits)) && self.tell_changed() {
+        let Some(keeping) = &self.keeping else { return };
+        // One that is about to be replaced knows the remotes by other numbers.
+        if keeping.is_due(now, edits) && self.pool.is_ready(Role::Keeper) && self.tell_changed() {
             let all = self.trees.iter().all(|tree| tree.memory.listed || !tree.guard.is_original());
             let names = if all && !self.unnamed { Names::Whole } else { Names::Partial };
             self.keeping.iter_mut().for_each(|keeping| keeping.commit(now, names, out));

@@ -89,7 +89,7 @@ impl Dispatcher {
     ) {
         let Some(tree) = self.trees.get_mut(usize::from(id.0)) else { return };
         let seen = tree.guard.seen(root);
-        let blind = std::mem::take(&mut tree.blind);
+        let sight = std::mem::take(&mut tree.sight);
         let label = tree.label.clone();
         out.push(notice::watching(&label, directories));
         match seen {
@@ -101,8 +101,8 @@ impl Dispatcher {
             }
             Seen::Same => {
                 self.each_remote(id, |remote| remote.release_deletions(now));
-                if blind {
-                    self.make_up(now, id, out);
+                if sight != Sight::Whole {
+                    self.make_up(now, id, sight, out);
                 }
             }
             Seen::Other => {
@@ -114,10 +114,10 @@ impl Dispatcher {
     }
 
     /// Nobody watched for a while.
-    fn make_up(&mut self, now: Duration, id: TreeId, out: &mut Vec<Action>) {
+    fn make_up(&mut self, now: Duration, id: TreeId, sight: Sight, out: &mut Vec<Action>) {
         let repair = self.repair(id);
         let Some(tree) = self.trees.get_mut(usize::from(id.0)) else { return };
-        out.push(notice::blind(&tree.label, repair));
+        out.push(notice::blind(&tree.label, repair, sight));
         match repair {
             Repair::Compare => tree.memory.catch_up(now),
             Repair::Mirror | Repair::Send => self.resync(now, id),
@@ -127,7 +127,7 @@ impl Dispatcher {
     pub(super) fn root_lost(&mut self, now: Duration, id: TreeId, cause: RootLoss, out: &mut Vec<Action>) {
         let Some(tree) = self.trees.get_mut(usize::from(id.0)) else { return };
         tree.guard.lost();
-        tree.blind = true;
+        tree.sight = Sight::Lost;
         out.push(notice::root_lost(&tree.label, cause));
         self.each_remote(id, |remote| remote.hold_deletions(now));
         // One that runs ssh has a copy of the host's mounts from its start. The next one sees
@@ -135,6 +135,29 @@ impl Dispatcher {
         let lanes: Vec<Role> = self.lanes().filter(|&role| self.tree_of(role) == Some(id)).collect();
         for role in lanes {
             self.pool.on(now, role, Event::Unwanted, out);
+        }
+    }
+}
+
+/// Whether somebody watches a tree. While nobody does, what happens is found by a rescan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Sight {
+    /// Somebody does.
+    #[default]
+    Whole,
+    /// Nobody, until another watcher is there, which was ordered.
+    Replaced,
+    /// Nobody.
+    Lost,
+}
+
+impl Sight {
+    /// What is to be said when both happened: the worse of them.
+    pub(super) fn then(self, other: Sight) -> Sight {
+        match (self, other) {
+            (Sight::Lost, _) | (_, Sight::Lost) => Sight::Lost,
+            (Sight::Replaced, _) | (_, Sight::Replaced) => Sight::Replaced,
+            (Sight::Whole, Sight::Whole) => Sight::Whole,
         }
     }
 }

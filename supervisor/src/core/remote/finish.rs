@@ -187,6 +187,7 @@ impl Remote {
             Outcome::Done => {
                 self.full.owed = self.full.wanted.is_some();
                 (self.full.partial, self.full.failures, self.full.trouble) = (0, 0, None);
+                self.full.seed = false;
                 Turn::Synced
             }
             Outcome::RootEmpty => {

@@ -1,0 +1,57 @@
+//! What children say of themselves, and how they are named.
+
+use std::time::Duration;
+
+use common::event::TreeId;
+
+use super::Dispatcher;
+use crate::core::remote::{Progress, Remote};
+use crate::core::{Action, Lane, Pace, Role, notice};
+
+impl Dispatcher {
+    pub(super) fn alive(&mut self, now: Duration, role: Role, pace: Pace, out: &mut Vec<Action>) {
+        self.pool.pace(now, role, pace, out);
+        if let Some(remote) = self.batch_of(role)
+            && remote.note_progress(Progress::Moving)
+        {
+            out.push(notice::moves_again(&remote.label));
+        }
+    }
+
+    /// A job without progress still lives; but nobody waits for its remote any more.
+    pub(super) fn stalled(&mut self, now: Duration, role: Role, out: &mut Vec<Action>) {
+        self.pool.pace(now, role, Pace::Busy, out);
+        let Some(remote) = self.batch_of(role) else { return };
+        if remote.note_progress(Progress::Stalled) {
+            out.push(notice::stalled(remote));
+        }
+        if let (true, tree, Role::Syncer(id, _)) = (remote.is_known_down(), remote.tree, role) {
+            self.telling.give_up_on(tree, id);
+        }
+    }
+
+    /// The remote whose batches this syncer sends.
+    pub(super) fn batch_of(&mut self, role: Role) -> Option<&mut Remote> {
+        match role {
+            Role::Syncer(id, Lane::Batch) => self.remotes.get_mut(usize::from(id.0)),
+            Role::Syncer(_, Lane::Full) | Role::Watcher | Role::Keeper | Role::Plugin(_) => None,
+        }
+    }
+
+    pub(super) fn tree_of(&self, role: Role) -> Option<TreeId> {
+        let Role::Syncer(id, _) = role else { return None };
+        self.remotes.get(usize::from(id.0)).map(|remote| remote.tree)
+    }
+
+    pub(super) fn describe(&self, role: Role) -> String {
+        match role {
+            Role::Watcher => "role=watcher".to_owned(),
+            Role::Keeper => "role=keeper".to_owned(),
+            Role::Syncer(id, _) => {
+                let label = self.remotes.get(usize::from(id.0)).map_or("?", |remote| &remote.label);
+                format!("role=syncer remote={label}")
+            }
+            Role::Plugin(id) => format!("role=plugin plugin={}", self.telling.label(id)),
+        }
+    }
+}

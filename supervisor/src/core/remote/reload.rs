@@ -1,0 +1,72 @@
+//! What a changed config makes of a remote: it is new, described anew, or gone; and what it was to
+//! get may be excluded now.
+
+use std::time::Duration;
+
+use common::event::{Dirt, IN_ISDIR, TreeId};
+use common::filter::{EntryKind, Filter};
+use common::message::Deletions;
+
+use super::Remote;
+use crate::core::Lane;
+use crate::core::backlog::{Taken, Traffic};
+
+/// The tree of a remote that is configured no more. There is no such tree, so it gets nothing.
+const NOWHERE: TreeId = TreeId(u16::MAX);
+
+impl Remote {
+    /// What stands in the place of one that is configured no more, so that the others keep their ids.
+    pub fn gone(label: String) -> Remote {
+        Remote::new(NOWHERE, label, Traffic::OneWay, 0)
+    }
+
+    /// True for [`Remote::gone`].
+    pub fn is_gone(&self) -> bool {
+        self.tree == NOWHERE
+    }
+
+    /// It is reached otherwise from now on.
+    pub fn describe(&mut self, label: String, traffic: Traffic) {
+        (self.label, self.traffic) = (label, traffic);
+    }
+
+    /// It is new, and gets the whole tree, after all others. Nothing is deleted there.
+    pub fn seed(&mut self, now: Duration) {
+        self.full.seed = true;
+        self.want_full(now, Deletions::Held);
+    }
+
+    /// True while the lane has to bring, or brings, the whole tree to a new remote.
+    pub fn is_seeding(&self, lane: Lane) -> bool {
+        let waits = self.full.wanted.is_some() && !self.audit.1;
+        lane == Lane::Full && self.full.seed && (waits || self.full.running.is_some())
+    }
+
+    /// Forgets what it lacks that does not travel any more. What of it is under way is not tried again.
+    pub fn forget_excluded(&mut self, filter: &Filter) {
+        let is_wanted = |(path, entry): &Taken| !excludes(filter, path, entry.dirt, entry.mask);
+        for backlog in [&mut self.backlog, &mut self.parked, &mut self.full.replay] {
+            let all = backlog.drain();
+            backlog.put_back(all.into_iter().filter(is_wanted).collect(), None);
+        }
+        if let Some(taken) = self.in_flight.take() {
+            let (wanted, excluded): (Vec<Taken>, Vec<Taken>) = taken.into_iter().partition(is_wanted);
+            if let Some(kept) = self.backlog.kept() {
+                excluded.iter().for_each(|(path, _)| kept.touch(path));
+            }
+            self.in_flight = Some(wanted);
+        }
+        self.reasons.retain(|path, _| !filter.excludes_within(path, EntryKind::File));
+    }
+}
+
+/// Whether a change is of a name that does not travel. A name of which nobody knows whether it is a
+/// directory counts as a file.
+pub fn excludes(filter: &Filter, path: &common::path::RelPath, dirt: Dirt, mask: u32) -> bool {
+    let kind = match dirt {
+        Dirt::Deep | Dirt::Sweep | Dirt::RemovedDir => EntryKind::Directory,
+        Dirt::Touched | Dirt::Removed if mask & IN_ISDIR != 0 => EntryKind::Directory,
+        Dirt::Touched | Dirt::Removed => EntryKind::File,
+    };
+    filter.excludes_within(path, kind)
+}
