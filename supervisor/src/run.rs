@@ -120,7 +120,7 @@ fn start(settings: &Settings) -> Result<EventLoop, Exit> {
         complain(&lines.join("\n"));
         Exit::NoPermission
     })?;
-    let runtime = Runtime::claim(&metadata, config.privileges.first_uid, footing)
+    let mut runtime = Runtime::claim(&metadata, config.privileges.first_uid, footing)
         .map_err(|error| fail(error.exit())(&error))?;
     lowering::check_program(runtime.identity).map_err(|line| {
         complain(&line);
@@ -141,7 +141,7 @@ fn start(settings: &Settings) -> Result<EventLoop, Exit> {
     let fail_log = fail_log(&plan, runtime.owner());
     let kept = kept(settings, &plan, footing)?;
     let recent = if kept.is_some() { recent(settings, &runtime) } else { None };
-    let control = control(&runtime);
+    let control = control(&mut runtime, Path::new(&settings.config));
     // Both need who we still are: systemd's socket, and the cgroup that it delegated.
     let (notify, cgroups) = (Notify::from_env(), Cgroups::find(runtime.identity));
     // From here on nothing is opened, started or changed with more than the supervisor keeps.
@@ -213,8 +213,14 @@ fn recent(settings: &Settings, runtime: &Runtime) -> Option<(Recent, Left)> {
 }
 
 /// The socket for commands. Mirroring goes on without it.
-fn control(runtime: &Runtime) -> Option<Control> {
+fn control(runtime: &mut Runtime, config: &Path) -> Option<Control> {
     let path = runtime.control_socket();
+    if let Err(error) = runtime.be_found_by(config) {
+        warn!(
+            "control socket {}: {error}; it is found by the file of the config only",
+            Shown(path.as_os_str())
+        );
+    }
     Control::bind(&path, runtime.identity)
         .inspect_err(|error| warn!("control socket {}: {error}", Shown(path.as_os_str())))
         .ok()

@@ -12,7 +12,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -26,6 +26,7 @@ use thiserror::Error;
 use crate::accounts;
 use crate::guardian;
 use crate::operator_file::Owner;
+use crate::state::number_of;
 
 use blocks::Blocks;
 pub use blocks::{footing, for_probes, is_mapped, usual_uid};
@@ -99,6 +100,8 @@ pub struct Runtime {
     /// Whom the supervisor has to become; `None` when it stays who it is.
     pub identity: Option<Identity>,
     owner: Owner,
+    /// Leads to the directory by the path of the config.
+    link: Option<PathBuf>,
     _lock: Lock,
     block: Option<Lock>,
 }
@@ -144,7 +147,20 @@ impl Runtime {
         }
         let directory = base.join(name);
         make_anew(&directory, identity)?;
-        Ok(Runtime { directory, base, first_uid, identity, owner, _lock: held, block })
+        Ok(Runtime { directory, base, first_uid, identity, owner, link: None, _lock: held, block })
+    }
+
+    /// Lets commands find us by the path of the config too: an editor may put another file in its
+    /// place, which is read at a reload. To be called while we may still write beside the locks.
+    pub fn be_found_by(&mut self, config: &Path) -> io::Result<()> {
+        let link = self.base.join(link_of(config)?);
+        match fs::remove_file(&link) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        symlink(self.directory.file_name().unwrap_or_default(), &link)?;
+        self.link = Some(link);
+        Ok(())
     }
 
     /// A descriptor that holds the lock on the block of uids for as long as it is open, whoever
@@ -164,13 +180,21 @@ impl Runtime {
     }
 }
 
-/// Where the control socket of the supervisor stands that runs on this config, if one does: below
-/// the base that this user's own supervisors have, or below the system's.
-pub fn control_sockets(config: &fs::Metadata) -> Vec<PathBuf> {
+/// Where the control socket of the supervisor stands that runs on the config at this path, with this
+/// metadata, if one does: below the base that this user's own supervisors have, or below the
+/// system's; named after the file, or after its path.
+pub fn control_sockets(path: &Path, config: &fs::Metadata) -> Vec<PathBuf> {
+    let names: Vec<String> = [Ok(name_of(config)), link_of(path)].into_iter().flatten().collect();
     let mut bases: Vec<PathBuf> = base_directory(Footing::find()).into_iter().collect();
     bases.push(PathBuf::from(SYSTEM));
     bases.dedup();
-    bases.into_iter().map(|base| base.join(name_of(config)).join(CONTROL)).collect()
+    let sockets = |name: String| bases.iter().map(move |base| base.join(&name).join(CONTROL));
+    names.into_iter().flat_map(sockets).collect()
+}
+
+/// What leads to the directory of a config by its path.
+fn link_of(config: &Path) -> io::Result<String> {
+    Ok(format!("config-{:016x}", number_of(std::path::absolute(config)?.as_os_str().as_bytes())))
 }
 
 /// What is named after a config: the same file has the same name, whatever its path.
@@ -301,6 +325,9 @@ impl Drop for Runtime {
         // What a role that died on its way to the rendezvous left there goes too. The lock is
         // still held. The directory is empty where it cannot be removed: its name stands in
         // the starter's.
+        if let Some(link) = &self.link {
+            let _ = fs::remove_file(link).or_else(|_| self.owner.work(|| fs::remove_file(link)));
+        }
         let _ = fs::remove_dir_all(&self.directory)
             .or_else(|_| self.owner.work(|| fs::remove_dir(&self.directory)));
     }

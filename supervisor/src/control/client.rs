@@ -65,7 +65,7 @@ impl Error {
 pub fn run(config: &Path, request: &Request) -> Exit {
     let shown = Shown(config.as_os_str());
     let sockets = match fs::metadata(config) {
-        Ok(metadata) => runtime::control_sockets(&metadata),
+        Ok(metadata) => runtime::control_sockets(config, &metadata),
         Err(error) => {
             complain(&format!("config file {shown}: {error}"));
             return Exit::NoInput;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use common::event::{Change, Dirt, RECEIVED, RootId, TreeId};
 use common::keep::{Durable, Edit, KeeperReport, Knowledge, LastRun, Pending};
-use common::message::{Job, LossCause, Outcome, Verdict, Work};
+use common::message::{Job, LossCause, Outcome, RootLoss, Verdict, Work};
 use common::path::RelPath;
 
 use super::backlog::{Backlog, ECHO, MAX_ALL, MAX_PATHS, Traffic};
@@ -353,4 +353,20 @@ fn what_a_keeper_makes_up_is_bounded() {
         core.on(at(2), Input::Exited(Role::Keeper, "killed".to_owned()), &mut out);
     }
     assert!(core.remotes()[0].quarantined().filter(|(_, _, reason)| !reason.is_empty()).count() <= 10_000);
+}
+
+/// A root that was missing when the watcher first looked held deletions for ever.
+#[test]
+fn deletions_go_when_a_root_that_was_missing_at_first_comes() {
+    let mut core = Dispatcher::new(Setup {
+        trees: vec![("/t".to_owned(), vec![("r".to_owned(), Traffic::OneWay)])],
+        ..Setup::default()
+    });
+    let mut out = vec![];
+    core.start(at(0), &mut out);
+    core.on(at(1), Input::RootLost(TreeId(0), RootLoss::Unreadable), &mut out);
+    core.on(at(2), Input::Watching(TreeId(0), ROOT, 1), &mut out);
+    core.on(at(3), Input::Ready(BATCH), &mut out);
+    core.on(at(4), Input::Changes(TreeId(0), vec![change("a", Dirt::Removed)]), &mut out);
+    assert_eq!((core.remotes()[0].parked(), core.remotes()[0].pending()), (0, 1));
 }

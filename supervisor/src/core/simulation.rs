@@ -10,7 +10,7 @@ use common::path::RelPath;
 use proptest::prelude::*;
 
 use super::backlog::Traffic;
-use super::dispatch::{Dispatcher, Setup};
+use super::dispatch::{Added, Described, Dispatcher, Fate, Reload, Rules, Setup};
 use super::{Action, Input, JobEnd, Lane, PluginId, RemoteId, Role};
 
 const REMOTES: u16 = 3;
@@ -30,6 +30,8 @@ enum Step {
     Lose,
     Find(RootId),
     Pass(u64),
+    /// The config changes: what becomes of each remote, and whether one is new.
+    Reload(Vec<u8>, bool),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -51,6 +53,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Lose),
         1 => prop_oneof![Just(ROOT), Just(OTHER)].prop_map(Step::Find),
         6 => (0_u64..2000).prop_map(Step::Pass),
+        1 => (proptest::collection::vec(0_u8..6, 6), any::<bool>()).prop_map(|(fates, new)| Step::Reload(fates, new)),
     ]
 }
 
@@ -68,6 +71,9 @@ struct World {
     untold: BTreeSet<RelPath>,
     delivery: Option<usize>,
     drained: bool,
+    /// Remotes that are configured no more, and those that have yet to get the whole tree.
+    gone: BTreeSet<usize>,
+    unseeded: BTreeSet<usize>,
 }
 
 impl World {
@@ -96,6 +102,8 @@ impl World {
             untold: BTreeSet::new(),
             delivery: None,
             drained: false,
+            gone: BTreeSet::new(),
+            unseeded: BTreeSet::new(),
         };
         let mut out = vec![];
         world.core.start(world.now, &mut out);
@@ -155,6 +163,7 @@ impl World {
         assert!(!self.drained, "a job after the end");
         assert!(job.root == ROOT || job.deletions == Deletions::Held, "a foreign root may not delete");
         let Role::Syncer(id, lane) = role else { panic!("a job for {role:?}") };
+        assert!(!self.gone.contains(&usize::from(id.0)), "a job for a remote that is gone");
         if let Work::Batch(paths) = &job.work {
             assert_eq!(lane, Lane::Batch);
             assert!(job.root == OTHER || job.deletions == Deletions::Travel, "deletions are lost");
@@ -181,7 +190,8 @@ impl World {
         let n = usize::from(id.0);
         if outcome == Outcome::Done {
             match job.work {
-                Work::Full | Work::Verify { .. } => {}
+                Work::Full => drop(self.unseeded.remove(&n)),
+                Work::Verify { .. } => {}
                 Work::Batch(paths) => {
                     for (path, dirt) in paths {
                         let covers =
@@ -206,7 +216,7 @@ impl World {
         match step {
             Step::Change(path, dirt) => {
                 let path = RelPath::new(path).unwrap();
-                for n in 0..usize::from(REMOTES) {
+                for n in (0..self.owed.len()).filter(|n| !self.gone.contains(n)) {
                     self.owed[n].insert(path.clone());
                     self.late[n].insert(path.clone());
                 }
@@ -231,7 +241,49 @@ impl World {
                 self.now += Duration::from_millis(millis);
                 self.tell(Input::Tick);
             }
+            Step::Reload(fates, new) => self.reload(&fates, new),
         }
+    }
+
+    fn reload(&mut self, fates: &[u8], new: bool) {
+        let described =
+            |label: &str| Described { label: label.to_owned(), traffic: Traffic::OneWay, single: new };
+        let fates: Vec<Fate> = (0..self.owed.len())
+            .map(|n| match fates.get(n) {
+                Some(0) if n > 0 => Fate::Removed,
+                Some(1 | 2) if !self.gone.contains(&n) => Fate::Changed(described("changed")),
+                _ if self.gone.contains(&n) => Fate::Removed,
+                _ => Fate::Kept,
+            })
+            .collect();
+        for (n, _) in fates.iter().enumerate().filter(|(_, fate)| **fate == Fate::Removed) {
+            self.gone.insert(n);
+            self.unseeded.remove(&n);
+            (self.owed[n], self.late[n]) = (BTreeSet::new(), BTreeSet::new());
+        }
+        let added = new.then(|| Added { tree: TreeId(0), remote: described("new") });
+        if new {
+            self.unseeded.insert(self.owed.len());
+            self.owed.push(BTreeSet::new());
+            self.late.push(BTreeSet::new());
+        }
+        let rules = Rules {
+            filter: None,
+            delete: true,
+            mirror: true,
+            crontab: None,
+            sweep: Duration::from_secs(60),
+            brake: Setup::default().brake,
+            audit: None,
+        };
+        let reload = Reload {
+            rules,
+            remotes: fates,
+            added: added.into_iter().collect(),
+            timeouts: Vec::new(),
+            replaced: vec![Role::Plugin(PluginId(0))],
+        };
+        self.tell(Input::Reload(Box::new(reload)));
     }
 
     /// Everything works from now on: what is owed has to be paid, following only the core's
@@ -272,7 +324,8 @@ proptest! {
             world.take(step);
         }
         world.settle();
-        for n in 0..usize::from(REMOTES) {
+        prop_assert!(world.unseeded.is_empty(), "not seeded: {:?}", world.unseeded);
+        for n in 0..world.owed.len() {
             prop_assert!(world.owed[n].is_empty(), "remote {n} is owed {:?}", world.owed[n]);
         }
         prop_assert!(world.untold.is_empty(), "the plugin was not told {:?}", world.untold);

@@ -14,7 +14,7 @@ use common::path::RelPath;
 use proptest::prelude::*;
 
 use super::backlog::Traffic;
-use super::dispatch::{Dispatcher, Setup};
+use super::dispatch::{Dispatcher, Fate, Reload, Rules, Setup};
 use super::keeping::Keep;
 use super::{Action, Input, JobEnd, Lane, RemoteId, Role};
 
@@ -276,6 +276,32 @@ impl World {
         }
     }
 
+    /// The config changes, and with it what this role is told.
+    fn reload(&mut self, role: Role) {
+        let setup = Setup::default();
+        let rules = Rules {
+            filter: None,
+            delete: setup.delete,
+            mirror: setup.mirror,
+            crontab: None,
+            sweep: setup.sweep,
+            brake: setup.brake,
+            audit: None,
+        };
+        let remotes = vec![Fate::Kept];
+        let reload = Reload { rules, remotes, added: vec![], timeouts: vec![], replaced: vec![role] };
+        self.tell(Input::Reload(Box::new(reload)));
+        if role == Role::Keeper {
+            self.kill_keeper();
+            return;
+        }
+        // What it had not reported yet nobody will.
+        self.watcher.clear();
+        self.tell(Input::Exited(Role::Watcher, "killed".to_owned()));
+        self.tell(Input::Watching(TREE, ROOT, 1));
+        self.list();
+    }
+
     fn passes(&self) -> u32 {
         self.core.pass().unwrap_or(0)
     }
@@ -338,7 +364,7 @@ impl Disk {
 
 proptest! {
     #[test]
-    fn nothing_is_lost(steps in proptest::collection::vec((0..16_u8, any::<u8>()), 0..120)) {
+    fn nothing_is_lost(steps in proptest::collection::vec((0..18_u8, any::<u8>()), 0..120)) {
         let mut world = World::new();
         // A first start has nothing to make up for: what was there before is nobody's business.
         world.settle();
@@ -355,6 +381,8 @@ proptest! {
                     world.tell(Input::Tick);
                 }
                 14 => world.crash(n % 2 == 0),
+                15 => world.reload(Role::Keeper),
+                16 => world.reload(Role::Watcher),
                 _ => world.kill_keeper(),
             }
         }

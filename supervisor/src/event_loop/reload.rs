@@ -78,9 +78,7 @@ impl EventLoop {
     fn read_again(&self, source: &Source) -> Result<(Reloaded, BTreeSet<String>), Vec<String>> {
         let (read, shown) = run::load_config(&source.path, source.plugin);
         let Ok((config, metadata)) = read else { return Err(vec![shown]) };
-        let reloaded = self.plan.reloaded(config, self.full_sync);
-        // What is wrong with the files is told together with what takes a restart.
-        let reloaded = reloaded?;
+        let reloaded = self.plan.reloaded(config, self.full_sync)?;
         let keys: Vec<OsString> = reloaded.plan.identities().collect();
         let found = secrets::check(&source.path, &metadata, reloaded.plan.config(), &keys, source.starter);
         if !found.refusals.is_empty() {

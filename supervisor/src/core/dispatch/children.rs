@@ -1,4 +1,4 @@
-//! What children say of themselves, and how they are named.
+//! What children say of themselves, what the watcher owes, and how they are named.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use common::event::TreeId;
 
 use super::Dispatcher;
 use crate::core::remote::{Progress, Remote};
-use crate::core::{Action, Lane, Pace, Role, notice};
+use crate::core::{Action, Input, Lane, Pace, Role, notice};
 
 impl Dispatcher {
     pub(super) fn alive(&mut self, now: Duration, role: Role, pace: Pace, out: &mut Vec<Action>) {
@@ -52,6 +52,34 @@ impl Dispatcher {
                 format!("role=syncer remote={label}")
             }
             Role::Plugin(id) => format!("role=plugin plugin={}", self.telling.label(id)),
+        }
+    }
+    /// Whether the watcher still owes names after this.
+    pub(super) fn is_unnamed_after(&self, input: &Input) -> bool {
+        match input {
+            Input::Changes(..) => true,
+            Input::Names(..)
+            | Input::NamesLost
+            | Input::Listed(..)
+            | Input::Flushed(_)
+            | Input::Rescan(..)
+            | Input::Watching(..)
+            | Input::RootLost(..)
+            | Input::Alive(Role::Watcher, _) => false,
+            Input::Tick
+            | Input::Keeper(_)
+            | Input::Ready(_)
+            | Input::Alive(..)
+            | Input::Stalled(_)
+            | Input::Exited(..)
+            | Input::Outdated(_)
+            | Input::Done(..)
+            | Input::Differs(..)
+            | Input::Told(..)
+            | Input::Asked(..)
+            | Input::AskerGone(_)
+            | Input::Reload(_)
+            | Input::Drain => self.unnamed,
         }
     }
 }

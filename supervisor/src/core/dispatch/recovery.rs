@@ -17,7 +17,7 @@ use crate::core::backlog::millis;
 use crate::core::brake::Judgement;
 use crate::core::keeping::Keeping;
 use crate::core::remote::Remote;
-use crate::core::{Action, Input, RemoteId, Role, notice};
+use crate::core::{Action, RemoteId, notice};
 
 /// How long a start waits for what was kept: until then it is not known whether the root is the one
 /// that it speaks of.
@@ -436,35 +436,6 @@ impl Dispatcher {
         self.trees.iter_mut().for_each(|tree| tree.brake.forget_saved());
         if self.past.deaths >= DEATHS {
             self.trouble(Trouble::Damaged, "the keeper died over it again and again", out);
-        }
-    }
-
-    /// Whether the watcher still owes names after this.
-    pub(super) fn is_unnamed_after(&self, input: &Input) -> bool {
-        match input {
-            Input::Changes(..) => true,
-            Input::Names(..)
-            | Input::NamesLost
-            | Input::Listed(..)
-            | Input::Flushed(_)
-            | Input::Rescan(..)
-            | Input::Watching(..)
-            | Input::RootLost(..)
-            | Input::Alive(Role::Watcher, _) => false,
-            Input::Tick
-            | Input::Keeper(_)
-            | Input::Ready(_)
-            | Input::Alive(..)
-            | Input::Stalled(_)
-            | Input::Exited(..)
-            | Input::Outdated(_)
-            | Input::Done(..)
-            | Input::Differs(..)
-            | Input::Told(..)
-            | Input::Asked(..)
-            | Input::AskerGone(_)
-            | Input::Reload(_)
-            | Input::Drain => self.unnamed,
         }
     }
 

@@ -94,6 +94,8 @@ impl Dispatcher {
         out.push(notice::watching(&label, directories));
         match seen {
             Seen::First => {
+                // It may have been missing at first.
+                self.each_remote(id, |remote| remote.release_deletions(now));
                 if self.full_sync {
                     self.each_remote(id, |remote| remote.want_full(now, Deletions::Travel));
                 }

@@ -32,7 +32,7 @@ impl Remote {
 
     /// It is new, and gets the whole tree, after all others. Nothing is deleted there.
     pub fn seed(&mut self, now: Duration) {
-        self.full.seed = true;
+        (self.full.seed, self.full.not_before) = (true, now);
         self.want_full(now, Deletions::Held);
     }
 
