@@ -5,6 +5,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 use common::event::{Change, Dirt};
@@ -87,6 +88,18 @@ impl Recent {
             ),
             Err(_) => {}
         }
+    }
+
+    /// All that is in them: what was reported and is not committed, and perhaps more.
+    pub fn recall(&self) -> Left {
+        let mut left = Vec::new();
+        for (file, length) in self.files.iter().zip(self.lengths) {
+            let mut bytes = vec![0; usize::try_from(length.min(MAX_BYTES)).unwrap_or(0)];
+            if file.read_exact_at(&mut bytes, 0).is_ok() {
+                parse(&bytes, &mut left);
+            }
+        }
+        left
     }
 
     /// After an orderly end: removes the files, unless something is in them.

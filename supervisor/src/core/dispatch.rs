@@ -83,6 +83,9 @@ pub struct Dispatcher {
     waiting: Vec<Waiting>,
     /// The watcher reported changes, and has yet to tell their names: that is what it says next.
     unnamed: bool,
+    /// Names were lost with a watcher or a keeper: once all are known again, what was reported since
+    /// the last commit happened again. What of it is gone nobody else would miss.
+    recall: bool,
     flushes: u64,
     /// Children at work by a config that counts no more: replaced when they are done.
     stale: BTreeSet<Role>,
@@ -155,6 +158,7 @@ impl Dispatcher {
             delete: setup.delete,
             waiting: Vec::new(),
             unnamed: false,
+            recall: false,
             flushes: 0,
             stale: BTreeSet::new(),
             audits: Audits::new(setup.audit),
@@ -326,6 +330,7 @@ impl Dispatcher {
                 self.names_lost();
                 let sight = if ordered { Sight::Replaced } else { Sight::Lost };
                 self.trees.iter_mut().for_each(|tree| tree.sight = tree.sight.then(sight));
+                self.recall = true;
             }
             Role::Syncer(id, lane) => {
                 if let Some(remote) = self.remotes.get_mut(usize::from(id.0)) {

@@ -215,6 +215,8 @@ pub enum Action {
     Rotate,
     /// It is committed.
     Settle,
+    /// All that happened since the last commit happened again.
+    Recall,
     /// Empty the file of what is kept: it is damaged.
     EraseKept,
     /// Tell an operator who asked.

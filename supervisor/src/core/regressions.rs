@@ -141,6 +141,7 @@ fn a_full_sync_that_always_fails_is_tried_twice_a_second() {
                 | Action::Watch(_)
                 | Action::Rotate
                 | Action::Settle
+                | Action::Recall
                 | Action::EraseKept
                 | Action::Say(..)
                 | Action::End(..) => {}

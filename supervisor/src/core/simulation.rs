@@ -150,6 +150,7 @@ impl World {
                 | Action::Watch(_)
                 | Action::Rotate
                 | Action::Settle
+                | Action::Recall
                 | Action::EraseKept
                 | Action::Say(..)
                 | Action::End(..) => {}

@@ -57,6 +57,8 @@ struct World {
     /// What the two files on the tmpfs hold, and which is written.
     recent: [Vec<Change>; 2],
     current: usize,
+    /// What of that happened again.
+    recalled: VecDeque<Input>,
 }
 
 fn path(n: u8) -> RelPath {
@@ -86,6 +88,7 @@ impl World {
             jobs: BTreeMap::new(),
             recent: Default::default(),
             current: 0,
+            recalled: VecDeque::new(),
         };
         world.start(LastRun::None);
         world
@@ -142,6 +145,10 @@ impl World {
                 Action::Spawn(role) => self.tell(Input::Ready(role)),
                 Action::Rotate if self.recent[1 - self.current].is_empty() => self.current = 1 - self.current,
                 Action::Settle => self.recent[1 - self.current].clear(),
+                Action::Recall => {
+                    let again = self.recent.iter().flatten().cloned().collect();
+                    self.recalled.push_back(Input::Changes(TREE, again));
+                }
                 _ => {}
             }
         }
@@ -166,6 +173,9 @@ impl World {
     }
 
     fn hear_watcher(&mut self) {
+        while let Some(again) = self.recalled.pop_front() {
+            self.tell(again);
+        }
         if let Some(input) = self.watcher.pop_front() {
             if let Input::Changes(_, changes) = &input {
                 self.recent[self.current].extend(changes.iter().cloned());
@@ -239,6 +249,7 @@ impl World {
             self.transfer(&job);
         }
         self.watcher.clear();
+        self.recalled.clear();
         let committed = self.keeper.committed.clone();
         self.keeper = Keeper { open: committed.clone(), committed, ..Keeper::default() };
         self.core = core();

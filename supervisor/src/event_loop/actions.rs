@@ -37,6 +37,7 @@ impl EventLoop {
                 Action::Watch(order) => self.send_watch(order),
                 Action::Rotate => self.recent.iter_mut().for_each(Recent::rotate),
                 Action::Settle => self.recent.iter_mut().for_each(Recent::settle),
+                Action::Recall => self.left.extend(self.recent.iter().flat_map(Recent::recall)),
                 Action::EraseKept => self.erase_kept(),
                 Action::Say(client, text) => self.say_to(client, &text),
                 Action::End(client, exit) => self.end_client(client, exit),

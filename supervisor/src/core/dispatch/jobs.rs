@@ -11,6 +11,9 @@ use super::{DRAIN_LEAST, DRAIN_MOST, Dispatcher, RETIRE, STUCK};
 use crate::core::remote::Remote;
 use crate::core::{Action, Lane, Pace, Role, notice};
 
+/// Whose turn it is: new remotes come last, and then whoever was at work last.
+type Claim = (bool, Duration);
+
 impl Dispatcher {
     pub(super) fn working(&self) -> usize {
         let lanes = |remote: &Remote| {
@@ -49,8 +52,8 @@ impl Dispatcher {
     /// How readily a syncer makes room for one that was last at work at `claim`: first those
     /// without work, then those that were at work since. Never the other way round, or two
     /// would turn each other out for ever.
-    pub(super) fn spare(&self, now: Duration, role: Role, claim: Duration) -> Option<(bool, Duration)> {
-        let idle = self.idle_since(role)?;
+    pub(super) fn spare(&self, now: Duration, role: Role, claim: Claim) -> Option<(bool, Claim)> {
+        let idle = (self.is_seeding(role), self.idle_since(role)?);
         let waits = self.waiting_since(now, role).is_some();
         (!waits || idle > claim).then_some((waits, idle))
     }
@@ -120,11 +123,12 @@ impl Dispatcher {
     /// are scarce, those first that were at work longest ago, and new remotes last.
     pub(super) fn pump(&mut self, now: Duration, out: &mut Vec<Action>) {
         let claim = |role| {
-            Some((self.is_seeding(role), self.idle_since(role)?, role, self.waiting_since(now, role)?))
+            let idle = (self.is_seeding(role), self.idle_since(role)?);
+            Some((idle, role, self.waiting_since(now, role)?))
         };
-        let mut claims: Vec<(bool, Duration, Role, Duration)> = self.lanes().filter_map(claim).collect();
+        let mut claims: Vec<(Claim, Role, Duration)> = self.lanes().filter_map(claim).collect();
         claims.sort_unstable();
-        for (_, claim, role, since) in claims {
+        for (claim, role, since) in claims {
             if self.pool.is_ready(role) {
                 self.start_job(now, role, since, out);
             } else {

@@ -427,6 +427,7 @@ impl Dispatcher {
         keeping.end();
         self.past.keeper_lost = true;
         self.names_lost();
+        self.recall = true;
         // The next one says what is on disk.
         self.past.known.clear();
         for tree in &mut self.trees {

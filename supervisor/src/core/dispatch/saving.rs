@@ -29,7 +29,11 @@ impl Dispatcher {
         // One that is about to be replaced knows the remotes by other numbers.
         if keeping.is_due(now, edits) && self.pool.is_ready(Role::Keeper) && self.tell_changed() {
             let all = self.trees.iter().all(|tree| tree.memory.listed || !tree.guard.is_original());
-            let names = if all && !self.unnamed { Names::Whole } else { Names::Partial };
+            let all = all && !self.unnamed;
+            if all && std::mem::take(&mut self.recall) {
+                out.push(Action::Recall);
+            }
+            let names = if all { Names::Whole } else { Names::Partial };
             self.keeping.iter_mut().for_each(|keeping| keeping.commit(now, names, out));
         }
         let Some(keeping) = &mut self.keeping else { return };

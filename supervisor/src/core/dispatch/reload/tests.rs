@@ -235,10 +235,17 @@ fn new_remotes_take_no_worker_away() {
     assert_eq!(it.working(), [full(2)]);
     // While it is seeded the only worker is there for the others.
     it.change("b");
-    assert_eq!(it.working(), [full(2), batch(2)], "least recently served first");
+    for _ in 0..4 {
+        assert_eq!((it.working()[0], it.working().len()), (full(2), 2));
+        assert!(!it.working().contains(&full(3)));
+        let other = it.working()[1];
+        it.done(other, Outcome::Done);
+    }
+    assert_eq!(it.working(), [full(2)], "one after the other");
+    it.done(full(2), Outcome::Done);
+    assert_eq!(it.working(), [batch(2)], "once more what changed meanwhile");
     it.done(batch(2), Outcome::Done);
-    assert_eq!(it.working().len(), 2);
-    assert!(!it.working().contains(&full(3)));
+    assert_eq!(it.working(), [full(3)]);
 }
 
 #[test]
