@@ -128,9 +128,7 @@ fn start(settings: &Settings) -> Result<EventLoop, Exit> {
     })?;
     let plan = Plan::new(config, runtime.first_uid).map_err(|error| fail(error.exit())(&error))?;
     plan.warnings.iter().for_each(|warning| warn!("{warning}"));
-    let said = check_secrets(Path::new(&settings.config), &metadata, &plan)?;
-    // Whose the config may be is asked again at each reload, when we are somebody else.
-    let source = Source::new(Path::new(&settings.config), settings.plugin, geteuid(), said);
+    let source = check_secrets(settings, &metadata, &plan)?;
     own_account(&plan, &runtime, footing)?;
     lowering::say_footing(footing);
     lowering::give_accounts(&plan, &runtime, footing);
@@ -232,13 +230,15 @@ fn today() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Refuses files that others may write, and secrets that others may read. What it warned of.
-fn check_secrets(config: &Path, metadata: &Metadata, plan: &Plan) -> Result<Vec<String>, Exit> {
+/// Refuses files that others may write, and secrets that others may read. Where the config is read
+/// again, and whose it may be then.
+fn check_secrets(settings: &Settings, metadata: &Metadata, plan: &Plan) -> Result<Source, Exit> {
+    let config = Path::new(&settings.config);
     let own_keys: Vec<OsString> = plan.identities().collect();
     let found = secrets::check(config, metadata, plan.config(), &own_keys, geteuid());
     found.warnings.iter().for_each(|warning| warn!("{warning}"));
     if found.refusals.is_empty() {
-        return Ok(found.warnings);
+        return Ok(Source::new(config, settings.plugin, geteuid(), found.warnings));
     }
     complain(&found.refusals.join("\n"));
     Err(Exit::Config)

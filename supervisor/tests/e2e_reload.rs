@@ -28,7 +28,7 @@ fn exact(remotes: usize) -> Setup {
     Setup::exact()
         .remotes(&[LOCALHOST; 3][..remotes])
         .flags(&[])
-        .edit("<sersync>\n", "<sersync>\n<warm start=\"false\"/>\n")
+        .edit("<head version=\"2.5\">\n", "<head version=\"2.5\">\n<warm start=\"false\"/>\n")
 }
 
 /// The daemon says who comes for which module.
@@ -235,7 +235,7 @@ fn reloads_under_fire() {
     let variants = [
         all.clone().edit(third, ""),
         all.clone().edit(SECOND, slow).switch("modify", true),
-        all.clone().edit("</inotify>", "</inotify>\n<verify start=\"true\" schedule=\"9\"/>\n"),
+        all.clone().edit("<sersync>\n", "<sersync>\n<verify start=\"true\" schedule=\"9\"/>\n"),
     ];
     let mut mirror = Mirror::new(all);
     mirror.learn();

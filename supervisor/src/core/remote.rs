@@ -19,6 +19,7 @@ use super::recursive::Recursive;
 use super::{Lane, earliest};
 use audit::Audit;
 pub use audit::{Slice, Standing};
+use reload::Age;
 pub use reload::excludes;
 
 /// Signs of life without progress, two seconds apart, before nobody waits any more.
@@ -113,8 +114,7 @@ pub struct Failed<'a> {
 struct FullLane {
     wanted: Option<Deletions>,
     running: Option<Deletions>,
-    /// The remote is new: it goes after all others.
-    seed: bool,
+    age: Age,
     not_before: Duration,
     partial: u32,
     failures: u32,

@@ -174,62 +174,66 @@ impl ChildMachine {
             (State::Ready { since, .. }, Event::Outdated) if now.saturating_sub(since) < SETTLED => {
                 (self.died(now, Some(since)), None)
             }
-            (State::Ready { .. }, Event::Outdated) => {
-                self.restarts = self.restarts.saturating_add(1);
-                (start(now), Some(Ask::Spawn))
-            }
+            (State::Ready { .. }, Event::Outdated) => self.again(now),
             (State::Ready { .. }, Event::Unwanted) => (stop(now, Next::Off), Some(Ask::Kill)),
             (State::Ready { deadline, .. }, Event::Tick) if now >= deadline => {
                 (stop(now, Next::Restart), Some(Ask::Kill))
             }
             (State::Ready { .. }, Event::Wanted | Event::Ready | Event::Tick) => (self.state, None),
 
-            (State::Stopping { next: Next::Off, .. }, Event::Exited | Event::Outdated) => (State::Off, None),
-            (State::Stopping { next: Next::Restart, .. }, Event::Exited | Event::Outdated) => {
-                (self.died(now, None), None)
-            }
-            (State::Stopping { next: Next::Anew, .. }, Event::Exited | Event::Outdated) => {
-                self.restarts = self.restarts.saturating_add(1);
-                (start(now), Some(Ask::Spawn))
-            }
+            (State::Stopping { deadline, next }, event) => self.on_stopping(now, (deadline, next), event),
+            (State::Backoff { until }, event) => self.on_backoff(now, until, event),
+        };
+        self.state = state;
+        ask
+    }
+
+    fn on_stopping(
+        &mut self,
+        now: Duration,
+        (deadline, next): (Duration, Next),
+        event: Event,
+    ) -> (State, Option<Ask>) {
+        match (next, event) {
+            (Next::Off, Event::Exited | Event::Outdated) => (State::Off, None),
+            (Next::Restart, Event::Exited | Event::Outdated) => (self.died(now, None), None),
+            (Next::Anew, Event::Exited | Event::Outdated) => self.again(now),
             // Not wanted again after all.
-            (State::Stopping { deadline, .. }, Event::Unwanted) => {
+            (Next::Off | Next::Restart | Next::Anew, Event::Unwanted) => {
                 (State::Stopping { deadline, next: Next::Off }, None)
             }
-            (State::Stopping { deadline, next: Next::Restart }, Event::Replaced) => {
+            (Next::Restart | Next::Anew, Event::Replaced) => {
                 (State::Stopping { deadline, next: Next::Anew }, None)
             }
-            (State::Stopping { deadline, next }, Event::Tick) if now >= deadline => {
+            (Next::Off | Next::Restart | Next::Anew, Event::Tick) if now >= deadline => {
                 (stop(now, next), Some(Ask::Kill))
             }
             // Whoever wants it asks again once it is gone.
             (
-                State::Stopping { .. },
+                Next::Off | Next::Restart | Next::Anew,
                 Event::Wanted | Event::Ready | Event::Alive(_) | Event::Replaced | Event::Tick,
             ) => (self.state, None),
+        }
+    }
 
-            (State::Backoff { .. }, Event::Unwanted) => (State::Off, None),
+    fn on_backoff(&mut self, now: Duration, until: Duration, event: Event) -> (State, Option<Ask>) {
+        match event {
+            Event::Unwanted => (State::Off, None),
             // What it died of may be over.
-            (State::Backoff { .. }, Event::Replaced) => {
-                self.restarts = self.restarts.saturating_add(1);
-                (start(now), Some(Ask::Spawn))
-            }
-            (State::Backoff { until }, Event::Tick) if now >= until => {
-                self.restarts = self.restarts.saturating_add(1);
-                (start(now), Some(Ask::Spawn))
-            }
-            (
-                State::Backoff { .. },
-                Event::Wanted
-                | Event::Ready
-                | Event::Alive(_)
-                | Event::Exited
-                | Event::Outdated
-                | Event::Tick,
-            ) => (self.state, None),
-        };
-        self.state = state;
-        ask
+            Event::Replaced => self.again(now),
+            Event::Tick if now >= until => self.again(now),
+            Event::Wanted
+            | Event::Ready
+            | Event::Alive(_)
+            | Event::Exited
+            | Event::Outdated
+            | Event::Tick => (self.state, None),
+        }
+    }
+
+    fn again(&mut self, now: Duration) -> (State, Option<Ask>) {
+        self.restarts = self.restarts.saturating_add(1);
+        (start(now), Some(Ask::Spawn))
     }
 
     fn died(&mut self, now: Duration, ready_since: Option<Duration>) -> State {

@@ -17,6 +17,7 @@ impl Schedule {
     }
 
     /// With that pause from now on; as it was where the pause is the same.
+    #[must_use]
     pub fn every(self, now: Duration, every: Duration) -> Schedule {
         if self.every == every { self } else { Schedule::new(now, every) }
     }

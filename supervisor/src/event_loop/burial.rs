@@ -61,8 +61,11 @@ impl EventLoop {
     }
 
     fn buried(&mut self, pid: Pid, how: String) {
-        // Its last words may have come after we last listened.
-        let _ = (0..LAST_FRAMES).find(|_| !self.take_report(pid.as_raw()));
+        // Its last words may have come after we last listened. Those of one that was not looked at count
+        // for nothing, and now nothing is there to look at.
+        if self.children.get(&pid.as_raw()).is_some_and(|child| child.ready) {
+            let _ = (0..LAST_FRAMES).find(|_| !self.take_report(pid.as_raw()));
+        }
         let Some(child) = self.children.remove(&pid.as_raw()) else { return };
         let (role, outdated) = (child.role, child.standing == Standing::Outdated);
         let rest = if self.plan.is_command(role) { Rest::LivesOn } else { Rest::Ends };

@@ -57,7 +57,7 @@ impl EventLoop {
         match self.read_again(&source) {
             Ok((reloaded, warnings)) => {
                 for warning in warnings.difference(&source.said) {
-                    warning.lines().for_each(|line| warn!("{line}"));
+                    warning.lines().filter(|line| !line.is_empty()).for_each(|line| warn!("{line}"));
                 }
                 (source.said, source.reloads) = (warnings, source.reloads.saturating_add(1));
                 reloaded.warnings.iter().for_each(|warning| warn!("{warning}"));
@@ -66,7 +66,8 @@ impl EventLoop {
                 self.tell(Input::Reload(Box::new(reloaded.reload)));
             }
             Err(lines) => {
-                lines.iter().flat_map(|text| text.lines()).for_each(|line| error!("{line}"));
+                let lines = lines.iter().flat_map(|text| text.lines()).filter(|line| !line.is_empty());
+                lines.for_each(|line| error!("{line}"));
                 let read = if source.reloads == 0 { "start" } else { "the last reload" };
                 error!("reload refused config={shown}; still running with the config read at {read}");
             }

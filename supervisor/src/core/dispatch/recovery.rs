@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use common::event::{RootId, TreeId};
 use common::filter::EntryKind;
-use common::keep::{
-    Durable, Edit, Find, FindKind, HeldDelete, KeeperReport, Knowledge, LastRun, NameOp, Trouble,
-};
+use common::keep::{Durable, Edit, Find, FindKind, HeldDelete, KeeperReport, Knowledge, LastRun, Trouble};
 use common::path::RelPath;
 use log::Level;
 
@@ -76,6 +74,16 @@ pub enum Left {
     Drop,
 }
 
+/// Whether the time before this run was made up for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Before {
+    #[default]
+    Open,
+    Settled,
+    /// A keeper died before it had found all that nobody saw since.
+    Interrupted,
+}
+
 /// What the disk knows of a tree.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
@@ -88,16 +96,13 @@ pub(super) struct Memory {
     silent: bool,
     /// Which of the tree's listings says that it was; and those that were told, and compared.
     awaited: u64,
-    told: u64,
+    pub(super) told: u64,
     compared: u64,
     /// Parts of the tree that are being compared by themselves.
     parts: u64,
     /// What was found since then: changed, gone.
     found: (u64, u64),
-    /// The time before this run was made up for.
-    greeted: bool,
-    /// A keeper died before it had found all that nobody saw.
-    interrupted: bool,
+    before: Before,
     /// Another directory than before stands at the root.
     moved: bool,
     /// The keeper knows all names that were reported.
@@ -131,7 +136,9 @@ impl Memory {
 
     /// The keeper is gone: the next one says what is on disk, and all is listed again.
     fn forget_disk(&mut self) {
-        self.interrupted |= self.is_catching_up();
+        if self.is_catching_up() && self.before == Before::Settled {
+            self.before = Before::Interrupted;
+        }
         self.root = None;
         (self.told, self.compared, self.parts) = (0, 0, 0);
         self.awaited = u64::from(self.catching_up.is_some());
@@ -158,31 +165,6 @@ impl Dispatcher {
         let whole = |tree: &super::Tree| tree.memory.knowledge == Some(Knowledge::Whole);
         self.keeping.as_ref().is_some_and(Keeping::is_live)
             && self.trees.get(usize::from(tree.0)).is_some_and(whole)
-    }
-
-    /// The watcher told names. While another directory stands in the root's place they are not
-    /// those that are kept.
-    pub(super) fn names(&mut self, now: Duration, tree: TreeId, ops: Vec<NameOp>) {
-        self.audits.note(tree, &ops);
-        let wanted = self.trees.get(usize::from(tree.0)).is_some_and(|tree| tree.guard.is_original());
-        if let Some(keeping) = &mut self.keeping {
-            let lost = keeping.names(now, tree, ops, wanted);
-            if lost {
-                self.names_lost();
-            }
-        }
-    }
-
-    pub(super) fn listed(&mut self, id: TreeId, path: RelPath, pass: u32) {
-        let Some(tree) = self.trees.get(usize::from(id.0)) else { return };
-        let is_root = path.is_root();
-        let told = match &mut self.keeping {
-            Some(keeping) if tree.guard.is_original() => keeping.listed(id, path, pass),
-            Some(_) | None => false,
-        };
-        if let (true, true, Some(tree)) = (told, is_root, self.trees.get_mut(usize::from(id.0))) {
-            tree.memory.told = tree.memory.told.saturating_add(1);
-        }
     }
 
     pub(super) fn keeper_says(&mut self, now: Duration, report: KeeperReport, out: &mut Vec<Action>) {
@@ -294,8 +276,7 @@ impl Dispatcher {
         let before = tree.memory.root.replace(root);
         let knowledge = tree.memory.knowledge.unwrap_or(Knowledge::None);
         // A keeper that was started anew finds nothing that was not known.
-        let greeted = std::mem::replace(&mut tree.memory.greeted, true);
-        let interrupted = std::mem::take(&mut tree.memory.interrupted);
+        let past = std::mem::replace(&mut tree.memory.before, Before::Settled);
         let cause = match knowledge {
             Knowledge::None if damaged => Some("what was kept of it is lost"),
             Knowledge::None => None,
@@ -303,10 +284,10 @@ impl Dispatcher {
             Knowledge::Partial | Knowledge::Whole if !before.is_some_and(|before| before.is_still(root)) => {
                 Some("another directory than before stands at its root")
             }
-            Knowledge::Partial if greeted && !interrupted => None,
+            Knowledge::Partial if past == Before::Settled && !tree.memory.is_catching_up() => None,
             Knowledge::Partial => Some("its first listing was not finished"),
             Knowledge::Whole => {
-                if !greeted {
+                if past == Before::Open {
                     tree.memory.catch_up(now);
                 }
                 None

@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use common::event::{Change, Dirt, TreeId};
-use common::keep::{Edit, HeldDelete};
+use common::keep::{Edit, HeldDelete, NameOp};
+use common::path::RelPath;
 use log::Level;
 
 use super::Dispatcher;
@@ -18,6 +19,31 @@ const SAVE_MOST: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(20);
 
 impl Dispatcher {
+    /// The watcher told names. While another directory stands in the root's place they are not
+    /// those that are kept.
+    pub(super) fn names(&mut self, now: Duration, tree: TreeId, ops: Vec<NameOp>) {
+        self.audits.note(tree, &ops);
+        let wanted = self.trees.get(usize::from(tree.0)).is_some_and(|tree| tree.guard.is_original());
+        if let Some(keeping) = &mut self.keeping {
+            let lost = keeping.names(now, tree, ops, wanted);
+            if lost {
+                self.names_lost();
+            }
+        }
+    }
+
+    pub(super) fn listed(&mut self, id: TreeId, path: RelPath, pass: u32) {
+        let Some(tree) = self.trees.get(usize::from(id.0)) else { return };
+        let is_root = path.is_root();
+        let told = match &mut self.keeping {
+            Some(keeping) if tree.guard.is_original() => keeping.listed(id, path, pass),
+            Some(_) | None => false,
+        };
+        if let (true, true, Some(tree)) = (told, is_root, self.trees.get_mut(usize::from(id.0))) {
+            tree.memory.told = tree.memory.told.saturating_add(1);
+        }
+    }
+
     /// Tells the keeper what has changed, when it is time; and stops waiting for one that does not
     /// come.
     pub(super) fn keep(&mut self, now: Duration, out: &mut Vec<Action>) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use common::message::{Deletions, MAX_JOB_BYTES, Outcome};
 use common::path::RelPath;
 
-use super::{Remote, Turn, may_delete, only_deletes};
+use super::{Age, Remote, Turn, may_delete, only_deletes};
 use crate::core::backlog::{MAX_PATHS, QUARANTINE, Taken, cost_of};
 use crate::core::retry::{Jitter, delay, doubled};
 use crate::core::{Blame, JobEnd, Lane};
@@ -187,7 +187,7 @@ impl Remote {
             Outcome::Done => {
                 self.full.owed = self.full.wanted.is_some();
                 (self.full.partial, self.full.failures, self.full.trouble) = (0, 0, None);
-                self.full.seed = false;
+                self.full.age = Age::Known;
                 Turn::Synced
             }
             Outcome::RootEmpty => {

@@ -14,6 +14,14 @@ use crate::core::backlog::{Taken, Traffic};
 /// The tree of a remote that is configured no more. There is no such tree, so it gets nothing.
 const NOWHERE: TreeId = TreeId(u16::MAX);
 
+/// Whether a remote has had the whole tree. Until then it goes after all others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Age {
+    #[default]
+    Known,
+    New,
+}
+
 impl Remote {
     /// What stands in the place of one that is configured no more, so that the others keep their ids.
     pub fn gone(label: String) -> Remote {
@@ -32,14 +40,14 @@ impl Remote {
 
     /// It is new, and gets the whole tree, after all others. Nothing is deleted there.
     pub fn seed(&mut self, now: Duration) {
-        (self.full.seed, self.full.not_before) = (true, now);
+        (self.full.age, self.full.not_before) = (Age::New, now);
         self.want_full(now, Deletions::Held);
     }
 
     /// True while the lane has to bring, or brings, the whole tree to a new remote.
     pub fn is_seeding(&self, lane: Lane) -> bool {
         let waits = self.full.wanted.is_some() && !self.audit.1;
-        lane == Lane::Full && self.full.seed && (waits || self.full.running.is_some())
+        lane == Lane::Full && self.full.age == Age::New && (waits || self.full.running.is_some())
     }
 
     /// Forgets what it lacks that does not travel any more. What of it is under way is not tried again.
@@ -52,7 +60,9 @@ impl Remote {
         if let Some(taken) = self.in_flight.take() {
             let (wanted, excluded): (Vec<Taken>, Vec<Taken>) = taken.into_iter().partition(is_wanted);
             if let Some(kept) = self.backlog.kept() {
-                excluded.iter().for_each(|(path, _)| kept.touch(path));
+                for (path, _) in &excluded {
+                    kept.touch(path);
+                }
             }
             self.in_flight = Some(wanted);
         }
