@@ -58,7 +58,7 @@ impl Remote {
 
     /// Keeps the bounds when what was kept was taken in: whoever told it may have made it up.
     pub fn bound_restored(&mut self, now: Duration) -> Option<Collapsed> {
-        self.bound_parked(now);
+        self.bound_parked(now, MAX_PATHS);
         self.collapse(now, MAX_PATHS)
     }
 

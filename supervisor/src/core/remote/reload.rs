@@ -59,11 +59,7 @@ impl Remote {
         }
         if let Some(taken) = self.in_flight.take() {
             let (wanted, excluded): (Vec<Taken>, Vec<Taken>) = taken.into_iter().partition(is_wanted);
-            if let Some(kept) = self.backlog.kept() {
-                for (path, _) in &excluded {
-                    kept.touch(path);
-                }
-            }
+            excluded.iter().for_each(|(path, _)| self.backlog.settled(path));
             self.in_flight = Some(wanted);
         }
         self.reasons.retain(|path, _| !filter.excludes_within(path, EntryKind::File));
