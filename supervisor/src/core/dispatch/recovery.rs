@@ -15,7 +15,7 @@ use crate::core::backlog::millis;
 use crate::core::brake::Judgement;
 use crate::core::keeping::Keeping;
 use crate::core::remote::Remote;
-use crate::core::{Action, RemoteId, notice};
+use crate::core::{Action, RemoteId, Role, notice};
 
 /// How long a start waits for what was kept: until then it is not known whether the root is the one
 /// that it speaks of.
@@ -160,11 +160,13 @@ impl Dispatcher {
         }
     }
 
-    /// True when the names of a tree are on disk, so that comparing finds what differs.
+    /// True when the names of a tree are on disk, so that comparing finds what differs. A keeper that is
+    /// being replaced is waited for, but not for ever.
     pub(super) fn compares(&self, tree: TreeId) -> bool {
         let whole = |tree: &super::Tree| tree.memory.knowledge == Some(Knowledge::Whole);
-        self.keeping.as_ref().is_some_and(Keeping::is_live)
-            && self.trees.get(usize::from(tree.0)).is_some_and(whole)
+        let is_there =
+            self.keeping.as_ref().is_some_and(Keeping::is_live) || self.pool.is_alive(Role::Keeper);
+        is_there && self.trees.get(usize::from(tree.0)).is_some_and(whole)
     }
 
     pub(super) fn keeper_says(&mut self, now: Duration, report: KeeperReport, out: &mut Vec<Action>) {
