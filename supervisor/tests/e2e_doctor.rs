@@ -54,7 +54,7 @@ fn every_role_is_refused_everything() {
     let (code, text) = doctor(&mirror);
     assert_eq!(code, Some(0), "{text}");
     assert!(!text.contains("ALLOWED") && !text.contains("FAIL"), "{text}");
-    for role in ["watcher", "syncer (daemon)", "rsync below syncer (daemon)"] {
+    for role in ["watcher", "keeper", "syncer (daemon)", "rsync below syncer (daemon)"] {
         assert!(all_refused(line(&text, role)) >= 120, "{text}");
     }
     // The remote is asked too, and nothing is left behind: no process, and no file in the source.
@@ -121,6 +121,10 @@ fn without_the_sandbox_it_says_what_is_open() {
         }
         // Its uid holds all the same.
         assert!(!text.contains(&format!("{role}: ALLOWED: become uid 0")), "{text}");
+    }
+    for attempt in ["read-world-readable", "open-path", "create", "any-socket", "run-program"] {
+        let said = |line: &&str| line.contains("keeper: ALLOWED: ") && line.contains(&format!("({attempt})"));
+        assert!(text.lines().any(|line| said(&line)), "keeper: {attempt}\n{text}");
     }
 }
 

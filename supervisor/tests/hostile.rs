@@ -214,8 +214,10 @@ fn survive(role: &str, mode: &str, expect: Expect) {
     let mut mirror = Mirror::new(setup);
     kept::prepare(&mirror, mode);
     mirror.launch();
-    if role == "watcher" && !is_flood(mode) {
-        // Nothing is seen while it is like this; afterwards everything is.
+    let is_early = mode.starts_with("early") && expect != Expect::Nothing;
+    if (role == "watcher" && !is_flood(mode)) || (role == "keeper" && is_early) {
+        // Nothing is seen while it is like this, or for as long as a start waits for what was kept;
+        // afterwards everything is.
         wait_seen(&mirror, expect);
         check(&mut mirror, mode);
         choose("none");
@@ -231,7 +233,8 @@ fn survive(role: &str, mode: &str, expect: Expect) {
         choose("none");
     }
     if let Some(frames) = flooded(&mirror) {
-        println!("  {role} {mode}: frames={frames}");
+        let most = processes::status(mirror.supervisor().pid(), "VmHWM").unwrap_or_default();
+        println!("  {role} {mode}: frames={frames} supervisor={most}");
         assert!(frames > if mode == "flood-beats" { FEWEST } else { FEWEST / 1000 }, "{frames} frames");
     }
     if !is_flood(mode) && (role == "watcher" || expect != Expect::Nothing) {

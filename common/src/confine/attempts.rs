@@ -91,6 +91,8 @@ pub enum Area {
     Syncer,
     /// rsync or ssh, in their domain below the syncer's.
     Program,
+    /// The keeper of the state file.
+    Keeper,
     /// The plugins socket, http and refreshCDN.
     Plugin,
     /// An operator's program, started by the plugin command.
@@ -119,6 +121,10 @@ pub enum Barrier {
     NotSyncer,
     /// Only the watcher has inotify, whose watches Landlock does not bound.
     NotWatcher,
+    /// The watcher and the keeper speak to nobody, and so make no socket at all.
+    Socketless,
+    /// The keeper opens nothing, whatever it is.
+    Closed,
     /// Nothing: a residual risk, told openly.
     Nothing,
 }
@@ -142,7 +148,9 @@ impl Attempt {
             Barrier::Everywhere => Expected::Refused,
             Barrier::Sandbox => refused_if(area != Area::Command),
             Barrier::SandboxOrUid => refused_if(area != Area::Command || uid == Uid::Own),
-            Barrier::NotSyncer => refused_if(matches!(area, Area::Watcher | Area::Plugin)),
+            Barrier::NotSyncer => refused_if(matches!(area, Area::Watcher | Area::Keeper | Area::Plugin)),
+            Barrier::Socketless => refused_if(matches!(area, Area::Watcher | Area::Keeper)),
+            Barrier::Closed => refused_if(area == Area::Keeper),
             Barrier::NotWatcher if area == Area::Watcher => Expected::Residual,
             Barrier::NotWatcher => refused_if(area != Area::Command),
             Barrier::Nothing => Expected::Residual,

@@ -74,11 +74,14 @@ pub(super) fn show(report: &mut Report, plan: &Plan, grounds: Grounds, uids: Opt
     }
 }
 
-/// The watcher, one syncer for each kind of transport with what it starts, and each plugin.
+/// The watcher, the keeper, one syncer for each kind of transport with what it starts, and each plugin.
 fn subjects(plan: &Plan) -> Vec<Subject> {
     let mut found = Vec::new();
     if plan.has_remotes() {
         found.push(Subject { name: "watcher".to_owned(), role: Role::Watcher, area: Area::Watcher });
+    }
+    if plan.has_remotes() && plan.config().state.start {
+        found.push(Subject { name: plan.name(Role::Keeper), role: Role::Keeper, area: Area::Keeper });
     }
     for (transport, program, with_ssh) in [("daemon", "rsync", false), ("ssh", "rsync and ssh", true)] {
         let of_kind = (0_u16..).map(RemoteId).map_while(|id| Some((id, plan.remote(id)?.1)));
@@ -215,7 +218,7 @@ fn reach_stand_ins(confinement: &mut Confinement, area: Area, own_root: &Path) {
             let loader = own.as_deref().and_then(|own| domains::interpreter(own).ok().flatten());
             domain.files.extend([own, loader].into_iter().flatten().map(|path| rule(&path, Access::Execute)));
         }
-        Area::Plugin | Area::Command => {}
+        Area::Keeper | Area::Plugin | Area::Command => {}
     }
 }
 

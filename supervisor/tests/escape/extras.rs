@@ -1,7 +1,7 @@
 //! What is tried beside the library's attempts: what needs the real roots, the real secrets and
 //! the real processes of a running supervisor.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -22,7 +22,8 @@ const SHOWN: [&str; 11] =
 
 /// What is tried in such a place: an operator's program may read what everybody may.
 pub(crate) fn names(area: Area) -> impl Iterator<Item = &'static str> {
-    let everywhere = ["shadow-through-link", "password-file", "processes-from-proc", "end-others"];
+    let everywhere =
+        ["shadow-through-link", "password-file", "state-file", "processes-from-proc", "end-others"];
     let sandboxed = ["other-root-through-dots", "other-root-by-race"];
     let sandboxed = sandboxed.into_iter().filter(move |_| area != Area::Command);
     everywhere.into_iter().chain(sandboxed)
@@ -34,6 +35,11 @@ pub(crate) fn run(name: &str, plan: &Plan, subject: &str) -> Option<Verdict> {
     Some(match name {
         "shadow-through-link" => of_read(own.join("shadow")),
         "password-file" => of_read(&plan.secret),
+        // The keeper has it open, and no way to it either.
+        "state-file" => of_each([
+            ("read".to_owned(), of_read(&plan.state)),
+            ("write".to_owned(), of_error(OpenOptions::new().write(true).open(&plan.state).map(drop))),
+        ]),
         "processes-from-proc" => of_each(everybody(plan, subject).into_iter().flat_map(|pid| {
             SHOWN.map(|what| (format!("{pid}/{what}"), of_read(format!("/proc/{pid}/{what}"))))
         })),

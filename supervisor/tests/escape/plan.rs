@@ -17,6 +17,7 @@ pub(crate) const FINALE: &str = "finale";
 pub(crate) fn area(subject: &str) -> Area {
     match subject {
         "watcher" => Area::Watcher,
+        "keeper" => Area::Keeper,
         "rsync" | "ssh" => Area::Program,
         "command" => Area::Command,
         name if name.starts_with("syncer") => Area::Syncer,
@@ -39,6 +40,8 @@ pub(crate) struct Plan {
     pub(crate) other_root: PathBuf,
     /// A password file of another remote.
     pub(crate) secret: PathBuf,
+    /// The state file, which the keeper has open.
+    pub(crate) state: PathBuf,
     /// Of the victim on TCP and UDP.
     pub(crate) port: u16,
     /// Of the victim on a unix socket.
@@ -63,6 +66,7 @@ impl Plan {
             format!("root={}", path(&self.root)),
             format!("other_root={}", path(&self.other_root)),
             format!("secret={}", path(&self.secret)),
+            format!("state={}", path(&self.state)),
             format!("port={}", self.port),
             format!("unix={}", path(&self.unix)),
             format!("abstract={}", self.abstract_name),
@@ -89,6 +93,7 @@ impl Plan {
             root: value("root").into(),
             other_root: value("other_root").into(),
             secret: value("secret").into(),
+            state: value("state").into(),
             port: value("port").parse().ok()?,
             unix: value("unix").into(),
             abstract_name: value("abstract").to_owned(),

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use common::confine::attempts::{self, EVERYBODY};
 use common::confine::{self, Confinement};
+use common::keep::{Durable, KeeperOrder, KeeperReport, Knowledge, LastRun};
 use common::message::{
     Outcome, PluginOrder, PluginReport, SyncerOrder, SyncerReport, Verdict, WatcherOrder, WatcherReport,
 };
@@ -46,6 +47,7 @@ pub(crate) fn enter(mode: &str, arguments: Vec<OsString>) -> ExitCode {
     let role = Role { name: name.clone(), is_attacker: manner == "attack" };
     let result = match name.as_str() {
         "watcher" => role.watcher(&channel),
+        "keeper" => role.keeper(&channel),
         name if name.starts_with("syncer") => role.syncer(&channel),
         _ => role.plugin(&channel),
     };
@@ -72,6 +74,23 @@ impl Role {
         let plan = self.confine(&slice.confinement)?;
         uplink.send(&WatcherReport::Ready).map_err(io::Error::other)?;
         self.idle(&orders, &plan, |_| Ok(()))
+    }
+
+    /// Its file stays as it is: standard output, to which nothing is printed.
+    fn keeper(&self, channel: &str) -> io::Result<()> {
+        let (uplink, orders, first) = begin::<KeeperOrder>(channel)?;
+        let KeeperOrder::Configure(slice) = first else { return Err(io::Error::other("no order")) };
+        let plan = self.confine(&slice.confinement)?;
+        let say = |report: KeeperReport| uplink.send(&report).map_err(io::Error::other);
+        say(KeeperReport::Ready)?;
+        let (trees, names) = (vec![Knowledge::None; slice.trees.len()], vec![0; slice.trees.len()]);
+        say(KeeperReport::Loaded { last: LastRun::None, trees, names })?;
+        self.idle(&orders, &plan, |order| match order {
+            KeeperOrder::Configure(_) => Ok(()),
+            KeeperOrder::Names(ticket, ..) | KeeperOrder::Edits(ticket, _) => say(KeeperReport::Done(ticket)),
+            KeeperOrder::Listed(_, tree, path) => say(KeeperReport::Compared(tree, path, 0)),
+            KeeperOrder::Commit { ticket, .. } => say(KeeperReport::Committed(ticket, Durable::Yes)),
+        })
     }
 
     fn syncer(&self, channel: &str) -> io::Result<()> {

@@ -14,6 +14,7 @@ use common::confine::attempts::Area;
 
 use crate::plan::{FINALE, Plan, area};
 use crate::programs::{HOOK, PLAN, RSYNC, SSH};
+use crate::support::setup::STATE;
 use crate::support::{
     LOCALHOST, Listener, Manner, Mirror, Over, SOON, Setup, Supervisor, holds, processes, supervisor,
     wait_until, write,
@@ -30,9 +31,11 @@ pub(crate) enum Sandbox {
 /// By when all attackers have tried everything.
 const TRIED: Duration = Duration::from_secs(30);
 /// The roles that are taken over in the first scene.
-const ROLES: [&str; 5] = ["watcher", "syncer0", "plugin-socket", "plugin-http", "plugin-refreshCDN"];
+const ROLES: [&str; 6] =
+    ["watcher", "keeper", "syncer0", "plugin-socket", "plugin-http", "plugin-refreshCDN"];
 /// The same, as the log names them.
-const LOGGED: [&str; 5] = ["role=watcher", "::m0", "plugin=socket", "plugin=http", "plugin=refreshCDN"];
+const LOGGED: [&str; 6] =
+    ["role=watcher", "role=keeper", "::m0", "plugin=socket", "plugin=http", "plugin=refreshCDN"];
 /// Fewest attempts that each makes.
 const FEWEST: usize = 100;
 /// No rsync waits for a job: it would be a stand-in without a plan.
@@ -146,6 +149,7 @@ impl Stage {
             root: self.mirror.sources[0].clone(),
             other_root: self.mirror.sources[1].clone(),
             secret: self.mirror.dir.join("secret2"),
+            state: state_file(&self.mirror.dir.join(STATE)),
             port: self.listeners.port,
             unix: self.listeners.path.clone(),
             abstract_name: self.listeners.abstract_name.clone(),
@@ -203,12 +207,17 @@ impl Stage {
     }
 }
 
+/// The one file of that directory.
+fn state_file(directory: &Path) -> PathBuf {
+    fs::read_dir(directory).unwrap().next().unwrap().unwrap().path()
+}
+
 /// An operator's program may do more.
 fn fewest(subject: &str) -> usize {
     if area(subject) == Area::Command { FEWEST / 2 } else { FEWEST }
 }
 
-/// The watcher, a syncer and three plugins were taken over.
+/// The watcher, the keeper, a syncer and three plugins were taken over.
 pub(crate) fn roles(sandbox: Sandbox) {
     let place = tempfile::Builder::new().prefix("sersync-escape-").tempdir().unwrap();
     let collector = Listener::new(Manner::Listens);
@@ -265,7 +274,10 @@ pub(crate) fn programs(sandbox: Sandbox) {
         .edit("<rsync>", "<rsync program=\"@DIR@/bin/rsync\">");
     setup.program = place.path().join("sersync-supervisor");
     copy_of_self(&setup.program);
-    write(place.path().join("mode"), "victim plugin-socket\nvictim plugin-http\nvictim plugin-refreshCDN\n");
+    write(
+        place.path().join("mode"),
+        "victim keeper\nvictim plugin-socket\nvictim plugin-http\nvictim plugin-refreshCDN\n",
+    );
     write(place.path().join("escape-plan"), "");
     let mut stage = Stage::new(setup, collector);
     let (dir, port) = (stage.mirror.dir.clone(), stage.mirror.port);
@@ -277,7 +289,7 @@ pub(crate) fn programs(sandbox: Sandbox) {
     for name in [RSYNC, SSH, HOOK] {
         copy_of_self(&dir.join("bin").join(name));
     }
-    let names = ["watcher", "syncer0", "syncer1", "syncer2", "plugin-command", "plugin-http"];
+    let names = ["watcher", "keeper", "syncer0", "syncer1", "syncer2", "plugin-command", "plugin-http"];
     stage.start(&format!("{}:/usr/bin:/bin", dir.join("bin").display()), &names);
     stage.mirror.supervisor().wait_watching(2);
     let subjects = [("rsync", "syncer0"), ("ssh", "syncer1"), ("command", "plugin-command")];

@@ -14,7 +14,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use common::confine::attempts::{EVERYBODY, stand_in};
 
 use crate::programs::PLAN;
-use crate::support::setup::STATE;
 use crate::support::{processes, walk};
 
 /// What stands in the other root.
@@ -119,7 +118,8 @@ pub(crate) fn swap_without_end(own_roots: &[PathBuf], over: &AtomicBool) {
     }
 }
 
-/// Every file below `top` but the log: what it is, whose, and what it holds.
+/// Every file below `top` but the log: what it is, whose, and what it holds. The state file counts too:
+/// the keeper, who alone may write it, is a stand-in that does not.
 pub(crate) fn snapshot(top: &Path) -> BTreeMap<PathBuf, String> {
     let is_counted = |path: &PathBuf| {
         // The log grows, the plan comes later, and what races is never the same.
@@ -130,9 +130,7 @@ pub(crate) fn snapshot(top: &Path) -> BTreeMap<PathBuf, String> {
     let describe = |path: PathBuf| {
         let Ok(found) = path.symlink_metadata() else { return (path, "gone".to_owned()) };
         let mut hasher = DefaultHasher::new();
-        // The keeper writes there, all the time.
-        let is_state = path.iter().any(|name| name == STATE);
-        if found.is_file() && !is_state {
+        if found.is_file() {
             fs::read(&path).unwrap().hash(&mut hasher);
         } else if found.is_symlink() {
             fs::read_link(&path).unwrap().hash(&mut hasher);
@@ -142,7 +140,7 @@ pub(crate) fn snapshot(top: &Path) -> BTreeMap<PathBuf, String> {
             && path
                 .file_name()
                 .is_some_and(|name| name == "source0" || name.as_encoded_bytes().starts_with(b"own-"));
-        let time = if is_ours || is_state { 0 } else { found.mtime_nsec() + found.mtime() * 1_000_000_000 };
+        let time = if is_ours { 0 } else { found.mtime_nsec() + found.mtime() * 1_000_000_000 };
         let (mode, uid, gid, content) = (found.mode(), found.uid(), found.gid(), hasher.finish());
         (path, format!("mode={mode:o} uid={uid} gid={gid} time={time} content={content:x}"))
     };

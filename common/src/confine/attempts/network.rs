@@ -116,6 +116,13 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
         },
     },
     Attempt {
+        name: "any-socket",
+        what: "make a TCP socket, connected to nobody",
+        group: Network,
+        barrier: super::Barrier::Socketless,
+        act: |_| outcome(tcp_socket()),
+    },
+    Attempt {
         name: "udp",
         what: "send a datagram over UDP",
         group: Network,

@@ -4,6 +4,9 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
 
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
+
 use super::Barrier::{Everywhere, NotSyncer, Nothing, Sandbox, SandboxOrUid};
 use super::Group::Reading;
 use super::{Attempt, Verdict, address, below, call, io_outcome, outcome, stand_in, try_call, worst};
@@ -127,6 +130,13 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
         group: Reading,
         barrier: Everywhere,
         act: |_| try_call(libc::SYS_open_by_handle_at, [super::NO_FD, 0, 0]),
+    },
+    Attempt {
+        name: "open-path",
+        what: "open something for its path alone, which Landlock does not bound",
+        group: Reading,
+        barrier: super::Barrier::Closed,
+        act: |_| outcome(open("/", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())),
     },
     Attempt {
         name: "stat-shadow",
