@@ -214,10 +214,8 @@ fn survive(role: &str, mode: &str, expect: Expect) {
     let mut mirror = Mirror::new(setup);
     kept::prepare(&mirror, mode);
     mirror.launch();
-    let is_early = mode.starts_with("early") && expect != Expect::Nothing;
-    if (role == "watcher" && !is_flood(mode)) || (role == "keeper" && is_early) {
-        // Nothing is seen while it is like this, or for as long as a start waits for what was kept;
-        // afterwards everything is.
+    if (role == "watcher" && !is_flood(mode)) || kept::is_seen_first(role, mode) {
+        // Nothing is seen while it is like this, or while a start waits for it; afterwards everything is.
         wait_seen(&mirror, expect);
         check(&mut mirror, mode);
         choose("none");

@@ -110,7 +110,9 @@ mod tests {
             let (mut kept, mut there, mut disk) = (Kept::default(), BTreeMap::new(), BTreeMap::new());
             let mut tell = |kept: &mut Kept, there: &BTreeMap<RelPath, u8>| {
                 if kept.away {
-                    disk.keys().for_each(|path: &RelPath| kept.is_saved_at(path.clone()));
+                    for path in disk.keys() {
+                        kept.is_saved_at(RelPath::clone(path));
+                    }
                     kept.touch_all(there.keys());
                 }
                 kept.tell(usize::MAX, |path| there.get(path).copied(), |path, value| match value {

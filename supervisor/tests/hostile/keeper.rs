@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::iter;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::thread;
@@ -24,8 +25,8 @@ use super::{FLOOD, Hostile, begin, flood_for_seconds, idle, send_raw};
 pub(crate) const LIES: [&str; 2] = ["lie", "lies"];
 /// The name that is not.
 pub(crate) const TRUTH: &str = "truth";
-/// Most edits of a flood: fewer than those for which it would be killed.
-const MOST: u64 = 400_000;
+/// Most edits of a flood: the remote gets all of them, and what there is to see has to wait for that.
+const MOST: u64 = 100_000;
 /// Edits or finds in one frame of a flood.
 const MANY: u64 = 100;
 
@@ -48,7 +49,7 @@ pub(super) fn run(how: &str, channel: &str) -> io::Result<()> {
         "answer-before-loaded" => keeper.say(&KeeperReport::Done(0))?,
         // The least that can be said, so that it is much.
         "kept-without-end" => loop {
-            keeper.say(&KeeperReport::Kept(vec![Edit::Known(0); 16 << 10]))?;
+            keeper.say(&KeeperReport::Kept(iter::repeat_n(Edit::Known(0), 16 << 10).collect()))?;
         },
         "flood-kept" => keeper.flood_kept()?,
         "reasons-forged" => return keeper.forge_reasons(),
@@ -179,11 +180,12 @@ impl Keeper {
             attempts: u32::MAX,
             reason: "\nforged line in a reason\r\x1b[31m".repeat(100),
         };
+        let poisoned = path("poisoned")?;
         let nowhere = RootId { device: 0, inode: 0, born: 0 };
         self.say(&KeeperReport::Kept(vec![
-            Edit::Pending(0, path("poisoned")?, Some(pending())),
-            Edit::Pending(9, path("poisoned")?, Some(pending())),
-            Edit::Parked(u16::MAX, path("poisoned")?, Some(pending())),
+            Edit::Pending(0, poisoned.clone(), Some(pending())),
+            Edit::Pending(9, poisoned.clone(), Some(pending())),
+            Edit::Parked(u16::MAX, poisoned.clone(), Some(pending())),
             Edit::Known(u16::MAX),
             Edit::Root(TreeId(7), nowhere),
             Edit::Complete(TreeId(7), u64::MAX),
@@ -193,7 +195,9 @@ impl Keeper {
             let order = self.next()?;
             if let KeeperOrder::Edits(_, edits) = &order {
                 for edit in edits {
-                    if let Edit::Pending(0, _, Some(Pending { reason, .. })) = edit {
+                    if let Edit::Pending(0, at, Some(Pending { reason, .. })) = edit
+                        && *at == poisoned
+                    {
                         let is_clean = reason.len() <= MAX_REASON && !reason.contains(char::is_control);
                         eprintln!("a reason came back clean={is_clean} bytes={}", reason.len());
                         return Ok(());

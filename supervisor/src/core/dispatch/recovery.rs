@@ -40,10 +40,20 @@ pub(super) struct Past {
     unwritable: bool,
     /// So the keeper that said it will end.
     excused: bool,
-    /// A keeper is gone: the next one is told all, since nothing was noted meanwhile.
-    keeper_lost: bool,
+    /// Which keeper this is.
+    keeper: Keeper,
     /// When nobody waits for what was kept any more.
     wait: Option<Duration>,
+}
+
+/// A keeper, by those before it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Keeper {
+    /// There was none: it is told what is new.
+    #[default]
+    First,
+    /// One died: it is told all, since nothing was noted meanwhile.
+    Another,
 }
 
 impl Past {
@@ -173,7 +183,9 @@ impl Dispatcher {
         match report {
             KeeperReport::Ready | KeeperReport::Beat => {}
             KeeperReport::Kept(edits) => {
-                edits.into_iter().for_each(|edit| self.take_kept(now, edit));
+                for edit in edits {
+                    self.take_kept(now, edit);
+                }
                 // No honest keeper was given more; one that was taken over may say so again and again.
                 for remote in &mut self.remotes {
                     if let Some(collapsed) = remote.bound_restored(now) {
@@ -254,7 +266,7 @@ impl Dispatcher {
                 out.push(notice::unclean());
             }
         }
-        if self.past.keeper_lost {
+        if self.past.keeper == Keeper::Another {
             self.remotes.iter_mut().for_each(Remote::tell_again);
             self.trees.iter_mut().for_each(|tree| tree.brake.tell_again());
         }
@@ -408,7 +420,7 @@ impl Dispatcher {
             self.past.deaths = self.past.deaths.saturating_add(1);
         }
         keeping.end();
-        self.past.keeper_lost = true;
+        self.past.keeper = Keeper::Another;
         self.names_lost();
         self.recall = true;
         // The next one says what is on disk.
