@@ -5,6 +5,7 @@ mod audit;
 mod changes;
 mod children;
 mod jobs;
+mod memory;
 mod recovery;
 mod reload;
 mod requests;
@@ -31,11 +32,11 @@ use super::telling::Telling;
 use super::{Action, Blame, ClientId, Input, JobEnd, Lane, Pace, RemoteId, Role, earliest, notice};
 
 use audit::Audits;
-use recovery::{Memory, Past};
+use memory::{Memory, Past};
 use requests::Waiting;
 
 pub use audit::AuditPlan;
-pub use recovery::Left;
+pub use memory::Left;
 pub use reload::{Added, Described, Fate, Reload, Rules};
 pub use setup::Setup;
 pub use sight::{Repair, Sight};

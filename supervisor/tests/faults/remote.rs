@@ -2,7 +2,7 @@
 //! of once, and gets everything when it is back.
 
 use std::fs::{self, Permissions};
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -107,13 +107,10 @@ fn babble(listener: &TcpListener, over: &AtomicBool) {
         // Whatever is written to one that has gone away is lost, and that is all.
         let _ = client.set_nonblocking(false).and_then(|()| client.set_read_timeout(Some(SOON)));
         let _ = client.write_all(b"@RSYNCD: 31.0\n");
-        let mut heard = Vec::new();
-        let mut buffer = [0; 256];
-        while heard.iter().filter(|&&byte| byte == b'\n').count() < 2 {
-            match client.read(&mut buffer) {
-                Ok(0) | Err(_) => break,
-                Ok(count) => heard.extend_from_slice(&buffer[..count]),
-            }
+        // Its greeting, and the module.
+        let mut heard = BufReader::new(&client);
+        for _ in 0..2 {
+            let _ = heard.read_until(b'\n', &mut Vec::new());
         }
         let _ = client.write_all(b"@RSYNCD: OK\n").and_then(|()| client.write_all(&[b'Z'; 4000]));
     }

@@ -1,159 +1,24 @@
 //! What is kept on disk: taking it in at start, telling the keeper what changes, and turning what
 //! it finds into changes.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
-use common::event::{RootId, TreeId};
+use common::event::TreeId;
 use common::filter::EntryKind;
 use common::keep::{Durable, Edit, Find, FindKind, HeldDelete, KeeperReport, Knowledge, LastRun, Trouble};
 use common::path::RelPath;
 use log::Level;
 
 use super::Dispatcher;
+use super::memory::{Before, Keeper, Left};
 use crate::core::backlog::millis;
 use crate::core::brake::Judgement;
 use crate::core::keeping::Keeping;
 use crate::core::remote::Remote;
 use crate::core::{Action, RemoteId, Role, notice};
 
-/// How long a start waits for what was kept: until then it is not known whether the root is the one
-/// that it speaks of.
-const PAST: Duration = Duration::from_secs(5);
 /// Deaths of a keeper before it has told all, until its file is taken for damaged.
 const DEATHS: u32 = 5;
-
-/// What is known of the runs before this one.
-#[derive(Debug, Default)]
-pub(super) struct Past {
-    /// How the last run ended, once that is known.
-    pub(super) last: Option<LastRun>,
-    /// Remotes that were mirrored to before.
-    known: BTreeSet<u16>,
-    /// Those that were greeted in this run: a keeper that was started again need not know of it.
-    pub(super) greeted: BTreeSet<u16>,
-    /// What was kept was lost.
-    damaged: bool,
-    /// Deaths in a row of a keeper that had not told all.
-    deaths: u32,
-    /// The file cannot be written; said once.
-    unwritable: bool,
-    /// So the keeper that said it will end.
-    excused: bool,
-    /// Which keeper this is.
-    keeper: Keeper,
-    /// When nobody waits for what was kept any more.
-    wait: Option<Duration>,
-}
-
-/// A keeper, by those before it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-enum Keeper {
-    /// There was none: it is told what is new.
-    #[default]
-    First,
-    /// One died: it is told all, since nothing was noted meanwhile.
-    Another,
-}
-
-impl Past {
-    /// A start waits for what was kept.
-    pub(super) fn wait_until(&mut self, now: Duration) {
-        self.wait = Some(now.saturating_add(PAST));
-    }
-
-    /// It does no more.
-    pub(super) fn waited(&mut self) {
-        self.wait = None;
-    }
-
-    /// How long.
-    pub(super) fn until(&self) -> Option<Duration> {
-        self.wait
-    }
-}
-
-/// What becomes of changes that an earlier run had heard of and perhaps not written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Left {
-    /// Not known yet.
-    Wait,
-    /// They happened again.
-    Take,
-    /// They are of another root.
-    Drop,
-}
-
-/// Whether the time before this run was made up for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Before {
-    #[default]
-    Open,
-    Settled,
-    /// A keeper died before it had found all that nobody saw since.
-    Interrupted,
-}
-
-/// What the disk knows of a tree.
-#[derive(Debug, Default)]
-pub(super) struct Memory {
-    root: Option<RootId>,
-    /// `None` before the keeper has told.
-    knowledge: Option<Knowledge>,
-    /// Since when what nobody saw is being found.
-    pub(super) catching_up: Option<Duration>,
-    /// Only since something may have.
-    silent: bool,
-    /// Which of the tree's listings says that it was; and those that were told, and compared.
-    awaited: u64,
-    pub(super) told: u64,
-    compared: u64,
-    /// Parts of the tree that are being compared by themselves.
-    parts: u64,
-    /// What was found since then: changed, gone.
-    found: (u64, u64),
-    before: Before,
-    /// Another directory than before stands at the root.
-    moved: bool,
-    /// The keeper knows all names that were reported.
-    pub(super) listed: bool,
-}
-
-impl Memory {
-    /// Something may have happened that nobody saw; it is spoken of if it has.
-    pub(super) fn doubt(&mut self, now: Duration) {
-        let silent = self.catching_up.is_none() || self.silent;
-        self.catch_up(now);
-        self.silent = silent;
-    }
-
-    /// Something happened that nobody saw.
-    pub(super) fn catch_up(&mut self, now: Duration) {
-        self.silent = false;
-        self.catching_up.get_or_insert(now);
-        self.awaited = self.told.saturating_add(1);
-    }
-
-    /// A part of it has to be looked at.
-    pub(super) fn catch_up_part(&mut self) {
-        self.parts = self.parts.saturating_add(1);
-    }
-
-    /// True while what nobody saw is being found.
-    pub(super) fn is_catching_up(&self) -> bool {
-        self.catching_up.is_some() || self.parts > 0
-    }
-
-    /// The keeper is gone: the next one says what is on disk, and all is listed again.
-    fn forget_disk(&mut self) {
-        if self.is_catching_up() && self.before == Before::Settled {
-            self.before = Before::Interrupted;
-        }
-        self.root = None;
-        (self.told, self.compared, self.parts) = (0, 0, 0);
-        self.awaited = u64::from(self.catching_up.is_some());
-    }
-}
 
 impl Dispatcher {
     /// True while it is not known what was kept: no job runs before.

@@ -59,7 +59,9 @@ impl Remote {
         }
         if let Some(taken) = self.in_flight.take() {
             let (wanted, excluded): (Vec<Taken>, Vec<Taken>) = taken.into_iter().partition(is_wanted);
-            excluded.iter().for_each(|(path, _)| self.backlog.settled(path));
+            for (path, _) in &excluded {
+                self.backlog.settled(path);
+            }
             self.in_flight = Some(wanted);
         }
         self.reasons.retain(|path, _| !filter.excludes_within(path, EntryKind::File));
