@@ -49,7 +49,7 @@ fn reload(mirror: &mut Mirror, word: &str) -> String {
     let before = mirror.logged(&line);
     mirror.supervisor().signal(Signal::SIGHUP);
     wait_until(&format!("{line:?} in the log"), SOON, || mirror.logged(&line) > before);
-    mirror.log().lines().filter(|text| text.contains(&line)).last().unwrap().to_owned()
+    mirror.log().lines().rfind(|text| text.contains(&line)).unwrap().to_owned()
 }
 
 #[test]
@@ -256,7 +256,7 @@ fn reloads_under_fire() {
             fs::write(&mirror_ref.config, &texts[n % 3]).unwrap();
             kill(Pid::from_raw(supervisor), Signal::SIGHUP).unwrap();
             wait_until("it has read its config", SOON, || mirror_ref.logged("reloaded config=") > n);
-            let victims = processes::roles(supervisor, *random.of(&["watcher", "keeper"]).unwrap());
+            let victims = processes::roles(supervisor, random.of(&["watcher", "keeper"]).unwrap());
             for victim in victims {
                 let _ = kill(Pid::from_raw(victim), Signal::SIGKILL);
             }
