@@ -61,7 +61,7 @@ pub(super) fn run(how: &str, channel: &str) -> io::Result<()> {
         }
         "spoils-its-file" => {
             let mut file = file;
-            file.write_all_at(&[0xa5; 100 << 10], 0)?;
+            file.write_all_at(&vec![0xa5; 100 << 10], 0)?;
             return file.flush();
         }
         _ => {
