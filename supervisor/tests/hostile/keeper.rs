@@ -19,23 +19,25 @@ use common::path::RelPath;
 use common::wire::Uplink;
 use ipc_channel::ipc::IpcReceiver;
 
-use super::{FLOOD, Hostile, begin, flood_for_seconds, idle, send_raw};
+use super::{Hostile, begin, flood_for_seconds, idle, send_raw};
 
 /// What is called gone: a file and a directory that are there, and a name that is not.
 pub(crate) const LIES: [&str; 2] = ["lie", "lies"];
 /// The name that is not.
 pub(crate) const TRUTH: &str = "truth";
-/// Most edits of a flood: the remote gets all of them, and what there is to see has to wait for that.
-const MOST: u64 = 100_000;
+/// How long a flood of paths lasts: the remotes get all of them, and a change has to wait for that.
+const PATHS: Duration = Duration::from_secs(1);
+/// Fewest frames of it, on a busy machine.
+const FEWEST: u64 = 200;
 /// Edits or finds in one frame of a flood.
 const MANY: u64 = 100;
 
 /// The keeper.
 pub(super) fn run(how: &str, channel: &str) -> io::Result<()> {
-    // As the honest one takes it. Nothing here prints to it.
-    let file = File::from(io::stdout().as_fd().try_clone_to_owned()?);
     let Hostile { socket, uplink, orders, first } = begin::<KeeperOrder>("keeper", how, channel)?;
     let KeeperOrder::Configure(slice) = first else { return Err(io::Error::other("no order")) };
+    // As the honest one takes it. Nothing here prints to it.
+    let file = File::from(io::stdout().as_fd().try_clone_to_owned()?);
     if how != "unconfined" {
         confine::enter(&slice.confinement).map_err(io::Error::other)?;
     }
@@ -210,10 +212,10 @@ impl Keeper {
 
     /// Paths that there are not, and never the same, as what a remote lacks.
     fn flood_kept(&self) -> io::Result<()> {
-        let (end, mut n, mut frames) = (Instant::now() + FLOOD, 0, 0_u64);
+        let (end, mut n, mut frames) = (Instant::now() + PATHS, 0, 0_u64);
         let pending =
             || Pending { dirt: Dirt::Touched, since: 1, attempts: 3, reason: "x".repeat(MAX_REASON) };
-        while Instant::now() < end && n < MOST {
+        while Instant::now() < end || frames < FEWEST {
             let edit = |n: u64| Ok(Edit::Pending(0, path(&format!("{n:020}"))?, Some(pending())));
             self.say(&KeeperReport::Kept((n..n + MANY).map(edit).collect::<io::Result<_>>()?))?;
             (n, frames) = (n + MANY, frames + 1);
@@ -224,8 +226,8 @@ impl Keeper {
 
     /// The same as finds, half of them gone.
     fn flood_finds(&self) -> io::Result<()> {
-        let (end, mut n, mut frames) = (Instant::now() + FLOOD, 0, 0_u64);
-        while Instant::now() < end {
+        let (end, mut n, mut frames) = (Instant::now() + PATHS, 0, 0_u64);
+        while Instant::now() < end || frames < FEWEST {
             let find = |n: u64| {
                 let gone = FindKind::Gone { directory: false, names: 1 };
                 let kind = if n.is_multiple_of(2) { FindKind::Changed } else { gone };
