@@ -84,8 +84,8 @@ pub struct Dispatcher {
     waiting: Vec<Waiting>,
     /// The watcher reported changes, and has yet to tell their names: that is what it says next.
     unnamed: bool,
-    /// Names were lost with a watcher or a keeper: once all are known again, what was reported since
-    /// the last commit happened again. What of it is gone nobody else would miss.
+    /// Names may have been lost with a watcher: once all are known again, what was reported since the
+    /// last commit happened again. What of it is gone by then nobody else would miss.
     recall: bool,
     flushes: u64,
     /// Children at work by a config that counts no more: replaced when they are done.

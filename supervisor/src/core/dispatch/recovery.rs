@@ -287,7 +287,6 @@ impl Dispatcher {
         keeping.end();
         self.past.keeper = Keeper::Another;
         self.names_lost();
-        self.recall = true;
         // The next one says what is on disk.
         self.past.known.clear();
         for tree in &mut self.trees {
