@@ -288,6 +288,7 @@ fn very_much_is_told_in_portions_and_then_committed() {
         ..Setup::default()
     });
     let mut out = vec![];
+    core.start(at(0), &mut out);
     let loaded = KeeperReport::Loaded { last: LastRun::Clean, trees: vec![Knowledge::Whole], names: vec![0] };
     for input in [Input::Ready(Role::Keeper), Input::Keeper(loaded)] {
         core.on(at(0), input, &mut out);

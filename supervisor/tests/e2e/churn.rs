@@ -1,13 +1,11 @@
 //! Random changes of every kind, then nothing differs. `SEED` repeats a run, `CHURN_OPS` and
 //! `CHURN_SEEDS` make it longer.
 
-mod support;
-
 use std::time::Duration;
 
-use support::churn::Churn;
-use support::random::{Random, seed};
-use support::{LOCALHOST, Mirror, Setup, pause, scale};
+use crate::support::churn::Churn;
+use crate::support::random::{Random, seed};
+use crate::support::{LOCALHOST, Mirror, Setup, pause, scale};
 
 const CONVERGED: Duration = Duration::from_mins(2);
 

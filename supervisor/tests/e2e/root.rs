@@ -2,16 +2,14 @@
 //! deleted". What was deleted one by one is.
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-mod support;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use crate::support::{LOCALHOST, Mirror, SOON, Setup, exists, holds, is_root, wait_until, write};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use support::{LOCALHOST, Mirror, SOON, Setup, exists, holds, is_root, wait_until, write};
 
 const NAMES: [&str; 4] = ["one", "two", "dir/three", "dir/deep/four"];
 

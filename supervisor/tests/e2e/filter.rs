@@ -2,13 +2,11 @@
 //! rsync could say it; everything else is mirrored. The same for live changes afterwards.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-mod support;
-
 use std::fs;
 use std::time::{Duration, Instant};
 
-use support::scene::{Scene, listing};
-use support::{Mirror, SOON, Setup, pause, wait_until};
+use crate::support::scene::{Scene, listing};
+use crate::support::{Mirror, SOON, Setup, pause, wait_until};
 
 /// Those that a glob could say, and those that none can: a count, and an alternative.
 const FILTER: [&str; 4] =
@@ -149,7 +147,7 @@ fn together_with_crontabfilter() {
         let text = fs::read_to_string(&scene.mirror.config).unwrap();
         let block = "<crontab start=\"false\"><crontabfilter start=\"true\"><exclude expression=\"*.bak\"/>\
                      <exclude expression=\"/other\"/></crontabfilter></crontab></sersync>";
-        support::write(&scene.mirror.config, text.replace("</sersync>", block));
+        crate::support::write(&scene.mirror.config, text.replace("</sersync>", block));
         scene.write_there("deep/old.bak", "theirs");
         scene.mirror.run();
         let mut ours = OURS.to_vec();

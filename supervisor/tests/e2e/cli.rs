@@ -2,18 +2,16 @@
 //! config and many on a host.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-mod support;
-
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};
 
+use crate::support::supervisor::Supervisor;
+use crate::support::{Mirror, SOON, Setup, is_root, processes, supervisor, wait_until, write};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use support::supervisor::Supervisor;
-use support::{Mirror, SOON, Setup, is_root, processes, supervisor, wait_until, write};
 
 /// How a run ended, and what it wrote.
 struct Ran {

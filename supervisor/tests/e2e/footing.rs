@@ -2,8 +2,6 @@
 //! started it, what it keeps, and what it still can do then.
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-mod support;
-
 use std::fs::{self, File, Permissions};
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -12,8 +10,10 @@ use std::process::{Command, Stdio};
 
 use nix::sys::signal::Signal;
 
-use support::setup::STATE;
-use support::{LOCALHOST, Mirror, SOON, Setup, Supervisor, exists, is_root, processes, wait_until, write};
+use crate::support::setup::STATE;
+use crate::support::{
+    LOCALHOST, Mirror, SOON, Setup, Supervisor, exists, is_root, processes, wait_until, write,
+};
 
 /// `CAP_KILL`, `CAP_SETGID`, `CAP_SETUID`, `CAP_SETPCAP` and `CAP_DAC_READ_SEARCH`.
 const FIVE: &str = "00000000000001e4";
@@ -162,7 +162,7 @@ fn root_becomes_somebody_else() {
     assert_eq!((found.uid(), found.gid(), found.mode() & 0o7777), (0, 0, 0o600));
     assert_eq!(fs::read_dir(&private).unwrap().count(), 1);
 
-    let mut second = support::supervisor::command(&mirror);
+    let mut second = crate::support::supervisor::command(&mirror);
     let second = second.args(mirror.setup.arguments(&mirror.config)).output().unwrap();
     assert_eq!(second.status.code(), Some(75), "{}", String::from_utf8_lossy(&second.stderr));
     assert!(exists(&lock));
@@ -349,7 +349,7 @@ fn a_program_that_only_root_may_execute() {
     fs::copy(&mirror.setup.program, &program).unwrap();
     fs::set_permissions(&program, Permissions::from_mode(0o700)).unwrap();
     mirror.setup.program.clone_from(&program);
-    let mut command = support::supervisor::command(&mirror);
+    let mut command = crate::support::supervisor::command(&mirror);
     let output = command.args(mirror.setup.arguments(&mirror.config)).output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(77), "{text}");

@@ -7,13 +7,11 @@
     reason = "a test that cannot go on fails"
 )]
 
-mod support;
-
 use std::fs;
 use std::time::Duration;
 
-use support::random::Random;
-use support::{Mirror, Setup, is_root, processes, write};
+use crate::support::random::Random;
+use crate::support::{Mirror, Setup, is_root, processes, write};
 
 fn limited(limits: &str) -> Setup {
     Setup::plain().edit("<sersync>", format!("{limits}\n<sersync>"))

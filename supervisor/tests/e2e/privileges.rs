@@ -2,14 +2,12 @@
 //! its own and one capability, two filters of system calls, and the limits of the config.
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-mod support;
-
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-use support::{LOCALHOST, Mirror, SOON, Setup, is_root, processes, wait_until, write};
+use crate::support::{LOCALHOST, Mirror, SOON, Setup, is_root, processes, wait_until, write};
 
 /// `CAP_DAC_READ_SEARCH`.
 const ONLY_READ: &str = "0000000000000004";

@@ -1,16 +1,14 @@
 //! One remote in trouble never delays another, and catches up by itself.
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-mod support;
-
 use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::support::daemon::OTHERHOST;
+use crate::support::{Daemon, LOCALHOST, Mirror, SOON, Setup, exists, holds, wait_until, write};
 use nix::sys::signal::Signal;
-use support::daemon::OTHERHOST;
-use support::{Daemon, LOCALHOST, Mirror, SOON, Setup, exists, holds, wait_until, write};
 
 /// Far more than a change to a healthy remote takes, far less than any timeout or retry.
 const PROMPTLY: Duration = Duration::from_secs(2);

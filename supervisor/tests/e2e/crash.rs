@@ -2,18 +2,18 @@
 //! it longer.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-mod support;
-
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::support::churn::Churn;
+use crate::support::random::{Random, seed};
+use crate::support::{
+    LOCALHOST, Mirror, Over, SOON, Setup, holds, pause, processes, scale, wait_until, write,
+};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use support::churn::Churn;
-use support::random::{Random, seed};
-use support::{LOCALHOST, Mirror, Over, SOON, Setup, holds, pause, processes, scale, wait_until, write};
 
 /// The pause before a restart doubles with each death, up to half a minute; so does that before
 /// a retry.

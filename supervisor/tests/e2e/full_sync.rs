@@ -1,13 +1,11 @@
 //! `-r`: what it sends, what it deletes, and what a filter keeps out of both.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-mod support;
-
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use support::{LOCALHOST, Mirror, SOON, Setup, exists, holds, wait_until, write};
+use crate::support::{LOCALHOST, Mirror, SOON, Setup, exists, holds, wait_until, write};
 
 /// A mirror whose source and replicas hold different things before the start.
 fn different(setup: Setup) -> Mirror {

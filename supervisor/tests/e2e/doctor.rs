@@ -2,14 +2,12 @@
 //! of it was refused.
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-mod support;
-
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
-use support::{Mirror, Setup, is_root, processes, supervisor, write};
+use crate::support::{Mirror, Setup, is_root, processes, supervisor, write};
 
 /// How it ended, and what it said.
 fn doctor(mirror: &Mirror) -> (Option<i32>, String) {
@@ -62,7 +60,7 @@ fn every_role_is_refused_everything() {
     let names: Vec<_> =
         fs::read_dir(mirror.source("")).unwrap().flatten().map(|entry| entry.file_name()).collect();
     assert_eq!(names, ["file"]);
-    assert!(support::holds(mirror.source("file"), "as it is"));
+    assert!(crate::support::holds(mirror.source("file"), "as it is"));
 }
 
 #[test]

@@ -7,8 +7,6 @@
     reason = "a test that cannot go on fails"
 )]
 
-mod support;
-
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{Read, Write};
@@ -24,8 +22,8 @@ use std::time::Duration;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
-use support::listener::{Listener, Manner};
-use support::{Mirror, SOON, Setup, holds, is_root, wait_until, write};
+use crate::support::listener::{Listener, Manner};
+use crate::support::{Mirror, SOON, Setup, holds, is_root, wait_until, write};
 
 const ACL: &str = "system.posix_acl_access";
 const ATTRIBUTE: &str = "user.sersync";

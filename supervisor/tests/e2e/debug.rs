@@ -2,12 +2,10 @@
 //! each watch, each event of the kernel, each command of rsync and what rsync says to it.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-mod support;
-
 use std::fs;
 use std::process::Stdio;
 
-use support::{LOCALHOST, Mirror, SOON, Setup, Supervisor, supervisor, wait_until, write};
+use crate::support::{LOCALHOST, Mirror, SOON, Setup, Supervisor, supervisor, wait_until, write};
 
 /// A mirror with `<debug start="true"/>`.
 fn debugging(setup: Setup) -> Mirror {

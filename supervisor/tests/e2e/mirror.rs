@@ -1,8 +1,6 @@
 //! What changes here arrives there: one change at a time, with a real rsync daemon.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-mod support;
-
 use std::fs::{self, OpenOptions, Permissions};
 use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -11,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use support::{LOCALHOST, Mirror, Over, SOON, Setup, exists, holds, pause, wait_until, walk, write};
+use crate::support::{LOCALHOST, Mirror, Over, SOON, Setup, exists, holds, pause, wait_until, walk, write};
 
 /// Does something to the source, and waits until nothing differs.
 fn step(mirror: &Mirror, what: &str, act: impl FnOnce(&Path)) {
@@ -170,7 +168,7 @@ fn hidden_files() {
 #[test]
 fn hostile_names() {
     let mirror = Mirror::start(Setup::exact().remotes(&[LOCALHOST, LOCALHOST]));
-    let names = support::names::hostile();
+    let names = crate::support::names::hostile();
     write(mirror.source("bystander"), "stays");
     for name in &names {
         write(mirror.source(name), "in the root");

@@ -3,16 +3,14 @@
 //! push the same thing to and fro for ever.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-mod support;
-
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use support::random::{Random, seed};
-use support::{Mirror, Setup, exists, holds, pause, scale, walk, write};
+use crate::support::random::{Random, seed};
+use crate::support::{Mirror, Setup, exists, holds, pause, scale, walk, write};
 
 /// No daemon may have anything to write down for so long.
 const SILENCE: Duration = Duration::from_secs(5);

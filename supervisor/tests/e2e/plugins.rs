@@ -2,18 +2,16 @@
 //! a file. The bytes of each are tested in their own crate.
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-mod support;
-
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-use support::daemon::OTHERHOST;
-use support::{
+use crate::support::daemon::OTHERHOST;
+use crate::support::{
     LOCALHOST, Listener, Manner, Mirror, SOON, Setup, exists, holds, is_root, processes, wait_until, write,
 };
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 /// Far more than a change takes to travel, far less than any of a plugin's deadlines.
 const PROMPTLY: Duration = Duration::from_secs(2);
@@ -62,7 +60,7 @@ fn told_when_the_remotes_have_it() {
     let mut mirror = Mirror::new(setup);
     let second = [("m1".to_owned(), mirror.replicas[1].clone())];
     let config = mirror.dir.join("second.conf");
-    let _daemon = support::Daemon::start(&config, OTHERHOST, mirror.port, &second).unwrap();
+    let _daemon = crate::support::Daemon::start(&config, OTHERHOST, mirror.port, &second).unwrap();
     mirror.run();
     for n in 0..20 {
         let name = format!("f{n}");

@@ -1,16 +1,14 @@
 //! The fail log: a readable record of what failed, which never harms anybody.
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-mod support;
-
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::time::Duration;
 
-use support::daemon::OTHERHOST;
-use support::{Daemon, LOCALHOST, Mirror, SOON, Setup, exists, holds, is_root, wait_until, write};
+use crate::support::daemon::OTHERHOST;
+use crate::support::{Daemon, LOCALHOST, Mirror, SOON, Setup, exists, holds, is_root, wait_until, write};
 
 fn setup(path: &str) -> Setup {
     let path = format!("<failLog path=\"{path}\" ");

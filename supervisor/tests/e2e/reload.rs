@@ -2,20 +2,20 @@
 //! part of it has changed.
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-mod support;
-
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use crate::support::churn::Churn;
+use crate::support::random::{Random, seed};
+use crate::support::{
+    LOCALHOST, Mirror, Over, SOON, Setup, exists, holds, pause, processes, wait_until, write,
+};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, mkfifo};
-use support::churn::Churn;
-use support::random::{Random, seed};
-use support::{LOCALHOST, Mirror, Over, SOON, Setup, exists, holds, pause, processes, wait_until, write};
 
 const SECOND: &str = "<remote ip=\"127.0.0.1\" name=\"m1\"/>\n";
 

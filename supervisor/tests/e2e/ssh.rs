@@ -6,8 +6,6 @@
     reason = "a test that cannot go on fails"
 )]
 
-mod support;
-
 use std::fs;
 use std::io::Read;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -17,7 +15,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use support::{Mirror, SOON, Setup, exists, holds, is_root, processes, wait_until, write};
+use crate::support::{Mirror, SOON, Setup, exists, holds, is_root, processes, wait_until, write};
 
 /// An sshd of our own; gone when dropped.
 struct Sshd {
