@@ -113,6 +113,8 @@ fn babble(listener: &TcpListener, over: &AtomicBool) {
             let _ = heard.read_until(b'\n', &mut Vec::new());
         }
         let _ = client.write_all(b"@RSYNCD: OK\n").and_then(|()| client.write_all(&[b'Z'; 4000]));
+        // Who closes first tells rsync of that, and not of what was said before.
+        let _ = client.read_to_end(&mut Vec::new());
     }
 }
 
