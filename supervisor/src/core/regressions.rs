@@ -372,3 +372,46 @@ fn deletions_go_when_a_root_that_was_missing_at_first_comes() {
     core.on(at(4), Input::Changes(TreeId(0), vec![change("a", Dirt::Removed)]), &mut out);
     assert_eq!((core.remotes()[0].parked(), core.remotes()[0].pending()), (0, 1));
 }
+
+/// Whether the first full sync had a bound hung on whether the tree was counted before it began; and an
+/// approval was used up by one that failed.
+#[test]
+fn what_is_approved_stays_so_until_it_is_done() {
+    let mut core = Dispatcher::new(Setup {
+        trees: vec![("/t".to_owned(), vec![("r".to_owned(), Traffic::OneWay)])],
+        keep: true,
+        full_sync: true,
+        ..Setup::default()
+    });
+    let mut out = vec![];
+    core.start(at(0), &mut out);
+    let full = Role::Syncer(RemoteId(0), Lane::Full);
+    let loaded = KeeperReport::Loaded { last: LastRun::None, trees: vec![Knowledge::None], names: vec![0] };
+    for input in [
+        Input::Ready(Role::Keeper),
+        Input::Ready(BATCH),
+        Input::Keeper(loaded),
+        Input::Watching(TreeId(0), ROOT, 1),
+        Input::Listed(TreeId(0), RelPath::root(), 1),
+        Input::Keeper(KeeperReport::Compared(TreeId(0), RelPath::root(), 10)),
+        Input::Ready(full),
+    ] {
+        core.on(at(0), input, &mut out);
+    }
+    let mut bounds = vec![];
+    for (n, outcome) in [Outcome::Unreachable, Outcome::Done, Outcome::Done].into_iter().enumerate() {
+        bounds.extend(std::mem::take(&mut out).iter().filter_map(|action| match action {
+            Action::Send(_, Job { work: Work::Full, max_delete, .. }) => Some(*max_delete),
+            _ => None,
+        }));
+        let later = at(100_000 * (n as u64 + 1));
+        core.on(
+            later,
+            Input::Done(full, JobEnd { outcome, status: 0, tail: String::new(), failed: None }),
+            &mut out,
+        );
+        core.on(later, Input::Rescan(TreeId(0), RelPath::root(), LossCause::Overflow), &mut out);
+        core.on(later * 2, Input::Tick, &mut out);
+    }
+    assert_eq!(bounds.get(..2), Some(&[None, None][..]), "{bounds:?}");
+}

@@ -212,7 +212,7 @@ fn names_are_looked_up_over_tcp_only() {
     // A plugin reads what everybody may.
     fs::set_permissions(resolver.path(), fs::Permissions::from_mode(0o644)).unwrap();
     let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "names_are_looked_up_over_tcp_only", "--nocapture"])
+        .args(["--exact", "sandbox::names_are_looked_up_over_tcp_only", "--nocapture"])
         .env("RESOLVER", resolver.path())
         .output()
         .unwrap();

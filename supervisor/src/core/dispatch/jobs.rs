@@ -160,7 +160,7 @@ impl Dispatcher {
         let tree = self.trees.get(usize::from(remote.tree.0));
         let most = tree.and_then(|tree| tree.brake.max_delete());
         if let Some(mut job) = remote.start(now, lane, root, deletions) {
-            if matches!(job.work, Work::Full) && !remote.take_approval() {
+            if matches!(job.work, Work::Full) && !remote.is_approved() {
                 job.max_delete = most;
             }
             self.pool.pace(now, role, Pace::Busy, out);

@@ -184,6 +184,9 @@ impl Dispatcher {
             }
             self.resync(now, id);
         }
+        if knowledge == Knowledge::None && !damaged {
+            self.each_remote(id, Remote::approve_first);
+        }
         self.greet_remotes(now, id, knowledge, out);
         if let (true, Some(keeping)) = (before != Some(root), &mut self.keeping) {
             keeping.edit([Edit::Root(id, root)]);

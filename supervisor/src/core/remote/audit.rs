@@ -98,14 +98,19 @@ impl Remote {
         self.want_full(now, deletions);
     }
 
+    /// The operator started it for the first time: a full sync makes the remote equal, whatever it has.
+    pub fn approve_first(&mut self) {
+        self.full.approved = true;
+    }
+
     /// What a full sync found to delete stays.
     pub fn forget_held_full(&mut self) {
         self.full.held = false;
     }
 
-    /// Whether the next full sync was approved; asked once.
-    pub fn take_approval(&mut self) -> bool {
-        std::mem::take(&mut self.full.approved)
+    /// Whether the next full sync was approved, until one is done.
+    pub fn is_approved(&self) -> bool {
+        self.full.approved
     }
 
     pub(super) fn full_is_idle(&self) -> bool {

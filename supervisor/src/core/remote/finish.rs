@@ -188,6 +188,7 @@ impl Remote {
                 self.full.owed = self.full.wanted.is_some();
                 (self.full.partial, self.full.failures, self.full.trouble) = (0, 0, None);
                 self.full.age = Age::Known;
+                self.full.approved &= deletions == Deletions::Held;
                 Turn::Synced
             }
             Outcome::RootEmpty => {
