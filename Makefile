@@ -27,13 +27,14 @@ test-deps: deps
 demo: $(BIN)
 	$(BIN) demo
 
+# More threads than cores: most of the time a test waits for something to come about.
 test: test-deps
-	$(CARGO) test --workspace --locked
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-4} $(CARGO) test --workspace --locked
 
 # The long form of the fault suite: a quarter of an hour and more. docs/reliability.md tells what it
 # showed. The short form is part of `make test`.
 faults: test-deps
-	FAULTS=long $(CARGO) test --release -p supervisor --locked --test faults -- --nocapture
+	FAULTS=long RUST_TEST_THREADS=$${RUST_TEST_THREADS:-4} $(CARGO) test --release -p supervisor --locked --test faults -- --nocapture
 
 install: $(BIN)
 	install -D -m 0755 $(BIN) $(DESTDIR)$(PREFIX)/sbin/sersync-supervisor
