@@ -18,6 +18,10 @@ pub const MAX_ALL: usize = 500_000;
 /// Up to so many bytes a path counts for one.
 pub(super) const COMMON: usize = 128;
 
+/// Levels below the root at which such a directory is looked for: each costs a look at all paths, and
+/// a path may have two thousand.
+pub(super) const LEVELS: usize = 16;
+
 /// What had to be given up to stay within bounds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Collapsed {
@@ -57,7 +61,7 @@ impl Backlog {
     fn heaviest(&self, limit: usize, dirt: Dirt) -> Option<RelPath> {
         let enough = (limit / 16).max(2);
         let paths = || self.store.iter().filter(|(_, entry)| absorbs(dirt, entry.dirt)).map(|(path, _)| path);
-        let deepest = paths().map(|path| path.ancestors().count()).max().unwrap_or(0);
+        let deepest = paths().map(|path| path.ancestors().take(LEVELS).count()).max().unwrap_or(0);
         for depth in (1..=deepest).rev() {
             let mut weights: HashMap<&[u8], usize> = HashMap::new();
             for path in paths() {

@@ -1,4 +1,4 @@
-use super::bounds::COMMON;
+use super::bounds::{COMMON, LEVELS};
 use super::*;
 use common::message::Deletions;
 use proptest::prelude::*;
@@ -179,6 +179,17 @@ fn what_lies_below_a_directory_that_waits_is_room_too() {
 }
 
 /// A long path in a directory as long gives no room: this was tried for ever.
+/// Each level cost a look at all paths: one path of two thousand levels would have held up the loop.
+#[test]
+fn a_very_deep_directory_is_not_looked_for() {
+    let (mut backlog, deep) = (Backlog::default(), "d/".repeat(40));
+    for n in 0..100 {
+        insert(&mut backlog, T, &format!("{deep}f{n}"), Dirt::Touched);
+    }
+    let Some(Collapsed::Into(directory, ..)) = backlog.collapse(T, 50) else { panic!() };
+    assert_eq!(directory, RelPath::new(["d"; LEVELS].join("/")).unwrap());
+}
+
 #[test]
 fn each_collapse_makes_room() {
     let mut backlog = Backlog::default();
