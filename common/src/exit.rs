@@ -1,6 +1,6 @@
 //! Exit codes, one enum for the whole product, after `sysexits.h`.
 //!
-//! Scripts and systemd units rely on these numbers; the man page lists them.
+//! Scripts and systemd units rely on these numbers; docs/operations.md lists them.
 
 use std::process::ExitCode;
 

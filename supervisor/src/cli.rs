@@ -34,7 +34,7 @@ The last three speak to the supervisor that runs on the config of -o. Exit statu
 1: different, not confirmed in time, nothing held; 69: no supervisor runs on it.
 
 Exit codes: 0 done, 1 the answer is no, 64 usage, 66 no such file or watched directory, 69 something needed is
-missing, 70 internal, 71 system, 73 runtime directory, 75 already running on this config,
+missing, 70 internal, 71 system, 73 runtime or state directory, 75 already running on this config,
 77 privileges, 78 config.
 
 The config file is explained in confxml.xml and docs/configuration.md.";

@@ -178,7 +178,6 @@ fn what_lies_below_a_directory_that_waits_is_room_too() {
     assert!(backlog.len() <= 2, "{:?}", waiting(&backlog));
 }
 
-/// A long path in a directory as long gives no room: this was tried for ever.
 /// Each level cost a look at all paths: one path of two thousand levels would have held up the loop.
 #[test]
 fn a_very_deep_directory_is_not_looked_for() {
@@ -190,6 +189,7 @@ fn a_very_deep_directory_is_not_looked_for() {
     assert_eq!(directory, RelPath::new(["d"; LEVELS].join("/")).unwrap());
 }
 
+/// A long path in a directory as long gives no room: this was tried for ever.
 #[test]
 fn each_collapse_makes_room() {
     let mut backlog = Backlog::default();
