@@ -45,9 +45,11 @@ pub struct RootId {
 
 impl RootId {
     /// Whether this is the directory that had the identity `self` when an earlier run saw it: the
-    /// number of a device may be another one after a reboot. Where births are not known, it counts.
+    /// number of a device may be another one after a reboot. It counts where a birth is not known, or
+    /// in whole seconds as `mkfs` gives it to the root of a filesystem.
     pub fn is_still(self, now: RootId) -> bool {
-        self.inode == now.inode && self.born == now.born && (self.born != 0 || self.device == now.device)
+        let is_exact = !self.born.is_multiple_of(1_000_000_000);
+        self.inode == now.inode && self.born == now.born && (is_exact || self.device == now.device)
     }
 }
 
@@ -116,7 +118,9 @@ mod tests {
         let root = RootId { device: 1, inode: 2, born: 3 };
         assert!(root.is_still(root) && root.is_still(RootId { device: 9, ..root }));
         assert!(!root.is_still(RootId { inode: 9, ..root }) && !root.is_still(RootId { born: 9, ..root }));
-        let unborn = RootId { born: 0, ..root };
-        assert!(unborn.is_still(unborn) && !unborn.is_still(RootId { device: 9, ..unborn }));
+        for born in [0, 5_000_000_000] {
+            let made = RootId { born, ..root };
+            assert!(made.is_still(made) && !made.is_still(RootId { device: 9, ..made }));
+        }
     }
 }

@@ -22,7 +22,9 @@ pub fn collapsed(remote: &str, collapsed: &Collapsed) -> Action {
                 Deletions::Travel => "made equal",
                 Deletions::Held => "sent",
             };
-            format!("backlog full remote={remote} paths={count}: their directory={path} is {done} as a whole")
+            format!(
+                "backlog full remote={remote} paths={count} first_directory={path}: what holds many of them is {done} as a whole"
+            )
         }
         Collapsed::Whole(Deletions::Travel) => {
             format!("backlog full remote={remote}: a full sync with deletions takes its place")

@@ -111,6 +111,7 @@ pub struct Failed<'a> {
 }
 
 #[derive(Debug, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "each is asked and answered by itself")]
 struct FullLane {
     wanted: Option<Deletions>,
     running: Option<Deletions>,
@@ -129,6 +130,8 @@ struct FullLane {
     held: bool,
     /// Somebody did: the next one has no bound.
     approved: bool,
+    /// One ran without the deletions that were asked for, since another root stood there.
+    withheld: bool,
 }
 
 impl Remote {
@@ -199,6 +202,9 @@ impl Remote {
         let parked = self.parked.drain();
         self.backlog.put_back(parked, None);
         self.backlog.release(now);
+        if std::mem::take(&mut self.full.withheld) {
+            self.want_full(now, Deletions::Travel);
+        }
     }
 
     /// How many deletions are parked.
@@ -301,6 +307,8 @@ impl Remote {
             Lane::Full => {
                 let wanted = self.full.wanted.take()?;
                 self.full.running = Some(wanted);
+                // Another root stands there: what it does not delete is owed once the right one is back.
+                self.full.withheld |= wanted == Deletions::Travel && deletions == Deletions::Held;
                 let deletions =
                     if wanted == Deletions::Held || self.holds_full() { Deletions::Held } else { deletions };
                 let all = (deletions == Deletions::Travel).then(RelPath::root);
@@ -397,3 +405,6 @@ fn may_delete(dirt: Dirt) -> bool {
         Dirt::Touched | Dirt::Sweep => false,
     }
 }
+
+#[cfg(test)]
+mod tests;

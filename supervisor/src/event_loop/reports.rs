@@ -157,7 +157,9 @@ impl EventLoop {
     fn take_left_of(&mut self, tree: TreeId) {
         let number = self.plan.number(tree);
         let of_tree = self.left.extract_if(.., |(owner, _, _)| *owner == number);
-        let changes: Vec<Change> = of_tree.map(|(_, path, dirt)| Change { path, dirt, mask: 0 }).collect();
+        let changes = of_tree.map(|(_, path, dirt)| Change { path, dirt, mask: 0 });
+        // It may have been noted under another filter.
+        let changes: Vec<Change> = changes.filter(|change| !self.core.excludes(&change.path)).collect();
         if !changes.is_empty() {
             self.tell(Input::Changes(tree, changes));
         }

@@ -31,6 +31,15 @@ const MARK_KEY: &str = "last run";
 const CLEAN: u64 = 1;
 const UNCLEAN: u64 = 2;
 
+/// What a file comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// Itself, or it is new.
+    File,
+    /// One that was damaged.
+    Lost,
+}
+
 /// The open file.
 pub(super) struct Store {
     /// What is not durable yet. Before the database, since it has to go first.
@@ -48,13 +57,22 @@ impl Store {
     /// Opens the file, which may be empty, and tells what is kept for the trees and remotes of
     /// `slice`. What is kept of others is forgotten with the first commit.
     pub(super) fn open(file: File, slice: &KeepSlice, voice: &mut Voice) -> Result<Store, Failure> {
-        if !file.metadata().map_err(Fault::from)?.is_file() {
+        let metadata = file.metadata().map_err(Fault::from)?;
+        if !metadata.is_file() {
             return Err(Fault::damaged("it is no regular file").into());
         }
-        let damaged = file.metadata().map_err(Fault::from)?.len() == LOST;
-        if damaged {
-            file.set_len(0).map_err(Fault::from)?;
+        if metadata.len() != LOST {
+            return Store::load(file, slice, voice, Origin::File);
         }
+        let marked = file.try_clone().map_err(Fault::from)?;
+        file.set_len(0).map_err(Fault::from)?;
+        Store::load(file, slice, voice, Origin::Lost).inspect_err(|_| {
+            // Whoever comes next is to know it too.
+            let _ = marked.set_len(0).and_then(|()| marked.set_len(LOST));
+        })
+    }
+
+    fn load(file: File, slice: &KeepSlice, voice: &mut Voice, origin: Origin) -> Result<Store, Failure> {
         let beat = voice.beat();
         let database = Database::builder()
             .set_cache_size(CACHE)
@@ -74,11 +92,11 @@ impl Store {
             mark: last,
             changed: last == LastRun::None,
         };
-        for tree in store.trees.iter_mut().filter(|_| damaged) {
+        for tree in store.trees.iter_mut().filter(|_| origin == Origin::Lost) {
             (tree.record.lost, tree.changed) = (true, true);
         }
         store.tell(voice)?;
-        if damaged {
+        if origin == Origin::Lost {
             // At once, or a kill would make a first start of the next one.
             store.commit(LastRun::Unclean)?;
         }

@@ -74,8 +74,9 @@ impl Fault {
                 let port = format!("--config={}", mirror.dir.join("rsyncd.conf").display());
                 let all = processes::all();
                 let serves = |it: &&processes::Process| it.command.contains(&port);
-                let daemon = all.iter().filter(serves).map(|it| it.pid).min();
-                for process in all.iter().filter(serves).filter(|it| Some(it.pid) != daemon) {
+                // Numbers of processes begin again: the daemon's need not be the lowest.
+                let daemon = mirror.daemon.pid();
+                for process in all.iter().filter(serves).filter(|it| it.pid != daemon) {
                     let _ = kill(Pid::from_raw(process.pid), Signal::SIGTERM);
                 }
                 churn.run(meanwhile, |_| {});

@@ -9,6 +9,9 @@ use crate::ground::{RECOVERED, exact, is_long, known, some};
 use crate::support::mounts::Mount;
 use crate::support::{LOCALHOST, Mirror, SOON, exists, holds, is_root, wait_until, write};
 
+/// A mount is looked for at a sign of life, at least a minute after the last look.
+const SEEN: Duration = Duration::from_secs(130);
+
 /// Everything that [`some`] made is still on all remotes.
 fn expect_all(mirror: &Mirror) {
     for replica in &mirror.replicas {
@@ -144,14 +147,14 @@ fn unmounted_changed_and_mounted_again() {
     mirror.copy();
     mirror.learn();
     wait_until("nothing of ours keeps it from being unmounted", SOON, || mounted.unmount());
-    mirror.wait_logged("root lost");
+    wait_until("it is seen to be gone", SEEN, || mirror.logged("root lost") > 0);
     write(mirror.source("below"), "below");
     wait_until("what is in its place arrives", SOON, || holds(mirror.replica("below"), "below"));
     expect_all(&mirror);
     fs::remove_file(disk.join("dir1/file1")).unwrap();
     write(disk.join("dir2/file2"), "changed while it was out of sight");
     let Some(_mounted) = Mount::bind(&disk, &mirror.source("")) else { return };
-    wait_until("it is seen", Duration::from_secs(130), || !exists(mirror.replica("dir1/file1")));
+    wait_until("it is seen", SEEN, || !exists(mirror.replica("dir1/file1")));
     mirror.wait_difference(0, &["*deleting   below"], RECOVERED);
     drop(mirror);
 }

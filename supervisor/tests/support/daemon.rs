@@ -63,9 +63,14 @@ impl Daemon {
         daemon.comes_up().then_some(daemon)
     }
 
+    /// Which process listens.
+    pub fn pid(&self) -> i32 {
+        self.process.id().cast_signed()
+    }
+
     /// Sends a signal to it and to all that serve a connection.
     pub fn signal(&self, signal: Signal) {
-        let _ = killpg(Pid::from_raw(self.process.id().cast_signed()), signal);
+        let _ = killpg(Pid::from_raw(self.pid()), signal);
     }
 
     /// Ends it, and with it its port.

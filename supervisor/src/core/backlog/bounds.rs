@@ -2,6 +2,7 @@
 //! is sent as a whole, while removals wait on. Only where those are too many too it is made equal as a
 //! whole: that also removes what only the remote has there, which single changes never do.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -18,6 +19,8 @@ pub const MAX_ALL: usize = 500_000;
 /// Up to so many bytes a path counts for one.
 pub(super) const COMMON: usize = 128;
 
+/// A directory stands for what waits in it where that is this part of the bound.
+const SHARE: usize = 16;
 /// Levels below the root at which such a directory is looked for: each costs a look at all paths, and
 /// a path may have two thousand.
 pub(super) const LEVELS: usize = 16;
@@ -25,7 +28,8 @@ pub(super) const LEVELS: usize = 16;
 /// What had to be given up to stay within bounds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Collapsed {
-    /// A directory that is sent, or made equal, and how many waiting paths it now stands for.
+    /// A directory that is sent, or made equal, the first of perhaps several; and how many waiting paths
+    /// they now stand for.
     Into(RelPath, Deletions, usize),
     /// No directory but the root holds enough: the whole tree has to be synced. Where that may delete
     /// nothing, the removals still wait.
@@ -43,24 +47,34 @@ impl Backlog {
         if self.store.weight() <= limit {
             return None;
         }
-        let removals = self.store.iter().filter(|(_, entry)| !absorbs(Dirt::Sweep, entry.dirt));
+        let removals = self.store.iter().filter(|(_, entry)| removes(entry.dirt));
         let removals = removals.map(|(path, _)| weight(path)).fold(0, usize::saturating_add);
-        // Only where the removals themselves are too many does what only the remote has go with them.
-        let dirt = if removals > limit / 2 { Dirt::Deep } else { Dirt::Sweep };
+        // Only where the removals are too many by themselves does what only the remote has go with them.
+        let rest = self.store.weight().saturating_sub(removals);
+        let dirt = if rest > limit / SHARE { Dirt::Sweep } else { Dirt::Deep };
         let deletions = if dirt == Dirt::Deep { Deletions::Travel } else { Deletions::Held };
-        let before = self.len().saturating_add(1);
-        let Some(directory) = self.heaviest(limit, dirt) else {
+        let (before, directories) = (self.len(), self.heavy(limit, dirt));
+        let Some(first) = directories.first().cloned() else {
             self.drain_if(|entry| absorbs(dirt, entry.dirt));
             return Some(Collapsed::Whole(deletions));
         };
-        self.take_in(now, &Change { path: directory.clone(), dirt, mask: 0 }, Traffic::OneWay);
-        Some(Collapsed::Into(directory, deletions, before.saturating_sub(self.len())))
+        let mut count = 0_usize;
+        for path in directories {
+            self.take_in(now, &Change { path, dirt, mask: 0 }, Traffic::OneWay);
+            count = count.saturating_add(1);
+            if self.store.weight() <= limit {
+                break;
+            }
+        }
+        Some(Collapsed::Into(first, deletions, before.saturating_add(count).saturating_sub(self.len())))
     }
 
-    /// The deepest directory that holds a good part of what a change of this kind stands for.
-    fn heaviest(&self, limit: usize, dirt: Dirt) -> Option<RelPath> {
-        let enough = (limit / 16).max(2);
-        let paths = || self.store.iter().filter(|(_, entry)| absorbs(dirt, entry.dirt)).map(|(path, _)| path);
+    /// The deepest directories that each hold a good part of what a change of this kind is to stand for,
+    /// those with the most first.
+    fn heavy(&self, limit: usize, dirt: Dirt) -> Vec<RelPath> {
+        let enough = (limit / SHARE).max(2);
+        let counts = |kind: Dirt| if dirt == Dirt::Deep { removes(kind) } else { absorbs(dirt, kind) };
+        let paths = || self.store.iter().filter(|(_, entry)| counts(entry.dirt)).map(|(path, _)| path);
         let deepest = paths().map(|path| path.ancestors().take(LEVELS).count()).max().unwrap_or(0);
         for depth in (1..=deepest).rev() {
             let mut weights: HashMap<&[u8], usize> = HashMap::new();
@@ -70,17 +84,23 @@ impl Backlog {
                     *sum = sum.saturating_add(weight(path));
                 }
             }
-            let best =
-                weights.into_iter().max_by_key(|&(directory, sum)| (sum, std::cmp::Reverse(directory)));
-            if let Some((directory, sum)) = best
-                && let Ok(directory) = RelPath::new(directory)
-                && sum >= enough.saturating_add(weight(&directory))
-            {
-                return Some(directory);
+            let heavy = weights.into_iter().filter_map(|(directory, sum)| {
+                let directory = RelPath::new(directory).ok()?;
+                (sum >= enough.saturating_add(weight(&directory))).then_some((Reverse(sum), directory))
+            });
+            let mut heavy: Vec<_> = heavy.collect();
+            heavy.sort_unstable();
+            if !heavy.is_empty() {
+                return heavy.into_iter().map(|(_, directory)| directory).collect();
             }
         }
-        None
+        Vec::new()
     }
+}
+
+/// Whether what waits like this removes something, so that no sweep may stand for it.
+fn removes(dirt: Dirt) -> bool {
+    !absorbs(Dirt::Sweep, dirt)
 }
 
 /// For how many a path counts: a long one for several.

@@ -178,6 +178,20 @@ fn what_lies_below_a_directory_that_waits_is_room_too() {
     assert!(backlog.len() <= 2, "{:?}", waiting(&backlog));
 }
 
+/// A directory in which nothing was removed was made equal as a whole, since removals elsewhere were many.
+#[test]
+fn only_what_holds_removals_is_made_equal() {
+    let mut backlog = Backlog::default();
+    for n in 0..300 {
+        insert(&mut backlog, T, &format!("thin{n}/gone"), Dirt::Removed);
+        insert(&mut backlog, T, &format!("sent/{n}"), Dirt::Touched);
+    }
+    let into = |path: &str, count| Some(Collapsed::Into(RelPath::new(path).unwrap(), Deletions::Held, count));
+    assert_eq!(backlog.collapse(T, 320), into("sent", 300));
+    assert_eq!(backlog.collapse(T, 290), Some(Collapsed::Whole(Deletions::Travel)));
+    assert!(backlog.is_empty());
+}
+
 /// Each level cost a look at all paths: one path of two thousand levels would have held up the loop.
 #[test]
 fn a_very_deep_directory_is_not_looked_for() {

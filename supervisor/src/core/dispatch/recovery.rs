@@ -184,7 +184,7 @@ impl Dispatcher {
             }
             self.resync(now, id);
         }
-        if knowledge == Knowledge::None && !damaged {
+        if knowledge == Knowledge::None && !damaged && self.full_sync {
             self.each_remote(id, Remote::approve_first);
         }
         self.greet_remotes(now, id, knowledge, out);

@@ -137,6 +137,11 @@ impl Dispatcher {
         }
     }
 
+    /// True when a path may be one that does not travel, whatever stands or stood there.
+    pub fn excludes(&self, path: &RelPath) -> bool {
+        [EntryKind::File, EntryKind::Directory].iter().any(|&kind| self.filter.excludes_within(path, kind))
+    }
+
     /// Forgets what is pending, held or to be told of and does not travel any more. What of it is on
     /// the remotes stays there.
     pub(super) fn forget_excluded(&mut self) {

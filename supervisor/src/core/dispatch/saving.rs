@@ -56,9 +56,12 @@ impl Dispatcher {
         if keeping.is_due(now, edits) && self.pool.is_ready(Role::Keeper) && self.tell_changed() {
             let all = self.trees.iter().all(|tree| tree.memory.listed || !tree.guard.is_original());
             let all = all && !self.unnamed;
-            if all && std::mem::take(&mut self.recall) {
+            let recalls = all && std::mem::take(&mut self.recall);
+            if recalls {
                 out.push(Action::Recall);
             }
+            // What is recalled comes after this commit: the next one may settle it.
+            let all = all && !recalls;
             let names = if all { Names::Whole } else { Names::Partial };
             self.keeping.iter_mut().for_each(|keeping| keeping.commit(now, names, out));
         }

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use common::event::{Change, Dirt, RootId, TreeId};
+use common::keep::Knowledge;
 use common::message::{Deletions, LossCause, RootLoss};
 use common::path::RelPath;
 
@@ -29,7 +30,7 @@ impl Dispatcher {
         let Some(tree) = self.trees.get_mut(usize::from(id.0)) else { return };
         if cause == LossCause::Linked {
             // Mostly it was a temporary file. Without names to compare with, there is nothing to find.
-            if repair == Repair::Compare {
+            if tree.memory.knowledge == Some(Knowledge::Whole) {
                 tree.memory.doubt(now);
             }
             return;

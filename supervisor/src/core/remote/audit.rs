@@ -103,12 +103,15 @@ impl Remote {
         self.full.approved = true;
     }
 
-    /// What a full sync found to delete stays.
+    /// What a full sync found to delete stays, also where it was to go.
     pub fn forget_held_full(&mut self) {
         self.full.held = false;
+        if std::mem::take(&mut self.full.approved) && self.full.wanted.is_some() {
+            self.full.wanted = Some(Deletions::Held);
+        }
     }
 
-    /// Whether the next full sync was approved, until one is done.
+    /// Whether the next full sync was approved, until one that deletes is over.
     pub fn is_approved(&self) -> bool {
         self.full.approved
     }

@@ -171,6 +171,11 @@ impl Remote {
         self.batch_bytes = (cost_of(failed).min(self.batch_bytes) / 2).max(1);
     }
 
+    /// A full sync is over that deleted what it could; what another root kept from going is still approved.
+    fn use_up_approval(&mut self, deletions: Deletions) {
+        self.full.approved &= deletions == Deletions::Held || self.full.withheld;
+    }
+
     fn finish_full(&mut self, now: Duration, end: &JobEnd, jitter: &mut Jitter) -> Turn {
         let Some(deletions) = self.full.running.take() else { return Turn::None };
         self.replay(now);
@@ -188,7 +193,7 @@ impl Remote {
                 self.full.owed = self.full.wanted.is_some();
                 (self.full.partial, self.full.failures, self.full.trouble) = (0, 0, None);
                 self.full.age = Age::Known;
-                self.full.approved &= deletions == Deletions::Held;
+                self.use_up_approval(deletions);
                 Turn::Synced
             }
             Outcome::RootEmpty => {
@@ -196,6 +201,7 @@ impl Remote {
                 Turn::RootEmpty
             }
             Outcome::Partial => {
+                self.use_up_approval(deletions);
                 self.full_again_later(now, deletions, jitter);
                 Turn::Partial
             }
