@@ -12,7 +12,7 @@ use common::path::RelPath;
 
 use super::{Backlog, Traffic, absorbs};
 
-/// Most paths that wait for one remote, see [`weight`].
+/// Most paths that wait for one remote; a long one counts for several.
 pub const MAX_PATHS: usize = 250_000;
 /// Most paths that wait for all remotes together.
 pub const MAX_ALL: usize = 500_000;
