@@ -51,7 +51,8 @@ pub struct WatchSlice {
     pub switches: Switches,
     /// Which names do not.
     pub filter: Vec<FilterExpression>,
-    /// Whether a file that changed under one of its names is reported under the others too.
+    /// Whether a file that changed under one of its names is reported under the others too. With
+    /// `index` it is where its contents may have changed, and with this also its attributes.
     pub follow_links: bool,
     /// Print each watch and each event.
     pub debug: bool,

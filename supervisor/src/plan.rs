@@ -209,8 +209,8 @@ impl Plan {
     }
 
     /// The watcher's part. Files with several names are followed where the remote is to become
-    /// equal: with `-r`, `<crontab>` or `-H`, and wherever names are kept (`event_loop`). Elsewhere each
-    /// name travels by its own events, as ever.
+    /// equal: with `-r`, `<crontab>` or `-H`; their contents wherever names are kept (`event_loop`).
+    /// Elsewhere each name travels by its own events, as ever.
     pub fn watch_slice(&self, full_sync: bool, confinement: Confinement) -> WatchSlice {
         let trees = (0_u16..).map(TreeId).zip(&self.roots);
         WatchSlice {

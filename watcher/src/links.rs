@@ -41,6 +41,17 @@ enum State {
     GivenUp,
 }
 
+/// When a file with several names is reported under all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Follow {
+    /// Never.
+    Never,
+    /// When its contents may have changed.
+    Contents,
+    /// When anything of it may have.
+    All,
+}
+
 /// Which file, whatever its name: device and inode number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Inode(pub(crate) u64, pub(crate) u64);
@@ -68,8 +79,11 @@ pub(crate) struct Links {
 
 impl Links {
     /// Names are followed, or not at all.
-    pub(crate) fn new(follow: bool) -> Links {
-        let state = if follow { State::Due } else { State::GivenUp };
+    pub(crate) fn new(follow: Follow) -> Links {
+        let state = match follow {
+            Follow::Never => State::GivenUp,
+            Follow::Contents | Follow::All => State::Due,
+        };
         Links { state, ..Links::default() }
     }
 
@@ -129,7 +143,7 @@ impl Links {
 impl Live {
     /// An entry had an event: keeps the index, and reports a file's other names if it was changed.
     pub(crate) fn follow_links(&mut self, path: &RelPath, (mask, cookie): (u32, u32), out: &mut Outbox) {
-        if !self.rules.follow_links || self.links.state == State::GivenUp {
+        if self.links.state == State::GivenUp {
             return;
         }
         if mask & bits::ISDIR != 0 {
@@ -145,7 +159,7 @@ impl Live {
         let switches = self.rules.switches;
         let changed = (switches.close_write && mask & bits::CLOSE_WRITE != 0)
             || (switches.modify && mask & bits::MODIFY != 0)
-            || (switches.attrib && mask & bits::ATTRIB != 0);
+            || (self.rules.follow == Follow::All && switches.attrib && mask & bits::ATTRIB != 0);
         let came = mask & (bits::CREATE | bits::MOVED_TO) != 0;
         if !(changed || came) {
             return;

@@ -17,7 +17,7 @@ use inotify::Event;
 use crate::kernel::Kernel;
 use crate::limbo::{Limbo, PATIENCE};
 use crate::limit::Limit;
-use crate::links::Links;
+use crate::links::{Follow, Links};
 use crate::names::Names;
 use crate::outbox::Outbox;
 use crate::received::Received;
@@ -38,8 +38,8 @@ pub(crate) struct Rules {
     pub(crate) switches: Switches,
     /// Which names do not.
     pub(crate) filter: Filter,
-    /// Report a changed file under all of its names.
-    pub(crate) follow_links: bool,
+    /// When a file is reported under all of its names.
+    pub(crate) follow: Follow,
     /// Print each watch and each event.
     pub(crate) debug: bool,
     /// Tell names, for the index on disk.
@@ -99,7 +99,7 @@ impl Live {
         pass: u32,
     ) -> Live {
         let (tree, mut scan) = (Tree::new(), Scan::of(root.0));
-        let follow_links = rules.follow_links;
+        let follow = rules.follow;
         scan.push(Work::Done(tree.root(), Then::Watching));
         scan.push(Work::Read(tree.root(), Voice::Quiet));
         Live {
@@ -110,7 +110,7 @@ impl Live {
             kernel,
             tree,
             scan,
-            links: Links::new(follow_links),
+            links: Links::new(follow),
             limit: Limit::default(),
             names: Names::new(pass),
             ended: Vec::new(),

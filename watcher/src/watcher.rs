@@ -18,6 +18,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::flush::Flushes;
+use crate::links::Follow;
 use crate::live::Rules;
 use crate::outbox::Outbox;
 use crate::root::Root;
@@ -75,7 +76,13 @@ impl Watcher {
         let rules = Rc::new(Rules {
             switches: slice.switches,
             filter,
-            follow_links: slice.follow_links,
+            follow: match (slice.follow_links, slice.index) {
+                (true, _) => Follow::All,
+                // Where equality is kept over restarts, it is while running as well; but each name has
+                // its attributes by its own events, as ever.
+                (false, true) => Follow::Contents,
+                (false, false) => Follow::Never,
+            },
             debug: slice.debug,
             index: slice.index,
         });

@@ -195,8 +195,6 @@ impl EventLoop {
             (Role::Watcher, Some(Orders::Watcher(orders))) => {
                 let mut slice = self.plan.watch_slice(self.full_sync, confinement);
                 slice.index = self.state.is_some();
-                // Where equality is kept over restarts, it is while running as well.
-                slice.follow_links |= slice.index;
                 for tree in &mut slice.trees {
                     tree.original = self.originals.get(&tree.id).copied();
                 }

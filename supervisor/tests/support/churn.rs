@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 use std::fs::{self, FileTimes, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -135,7 +135,7 @@ impl Churn {
     }
 
     fn chmod_file(&mut self) -> io::Result<()> {
-        let path = self.file()?;
+        let path = self.single()?;
         let mode = *self.random.of(&[0o600, 0o644, 0o640, 0o755, 0o444, 0o400, 0o666]).unwrap_or(&0o600);
         fs::set_permissions(path, Permissions::from_mode(mode))
     }
@@ -147,7 +147,7 @@ impl Churn {
     }
 
     fn touch(&mut self) -> io::Result<()> {
-        let path = self.file()?;
+        let path = self.single()?;
         let time =
             SystemTime::UNIX_EPOCH + Duration::from_nanos(self.random.below(2_000_000_000_000_000_000));
         // Both, as utimes(2) does: one alone is IN_MODIFY to inotify, not IN_ATTRIB.
@@ -156,7 +156,7 @@ impl Churn {
 
     fn chown(&mut self) -> io::Result<()> {
         let owner = is_root().then(|| 1000 + u32::try_from(self.random.below(5)).unwrap());
-        let path = self.any()?;
+        let path = self.find(|path| is_directory(path) || has_one_name(path))?;
         std::os::unix::fs::lchown(path, owner, owner)
     }
 
@@ -306,6 +306,12 @@ impl Churn {
         self.find(|path| path.symlink_metadata().is_ok_and(|found| found.is_file()))
     }
 
+    /// A file whose attributes are no other name's: without `-r` and `-H` each has them by its own
+    /// events.
+    fn single(&mut self) -> io::Result<PathBuf> {
+        self.find(|path| path.symlink_metadata().is_ok_and(|found| found.is_file()) && has_one_name(path))
+    }
+
     fn directory(&mut self) -> io::Result<PathBuf> {
         self.find(|path| path.symlink_metadata().is_ok_and(|found| found.is_dir()))
     }
@@ -334,6 +340,10 @@ impl Churn {
             }
         }
     }
+}
+
+fn has_one_name(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|found| found.nlink() == 1)
 }
 
 fn is_directory(path: &Path) -> bool {

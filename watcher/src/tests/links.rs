@@ -1,6 +1,7 @@
 //! Files with several names.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use common::config::Switches;
@@ -44,6 +45,28 @@ fn a_write_is_reported_under_every_name() {
     bench.until_dirty("three", Touched);
     bench.settle("4");
     assert!(!bench.taken().contains(&("a/one".to_owned(), Touched)));
+}
+
+/// As in the original, where nobody asked for more: its contents count for all names, its mode does not.
+#[test]
+fn attributes_travel_name_by_name_unless_names_are_followed() {
+    let attributes = Switches { attrib: true, ..Switches::default() };
+    for followed in [true, false] {
+        let mut bench = Bench::built(&["root"], attributes, &[], |slice| {
+            (slice.index, slice.follow_links) = (!followed, followed);
+        });
+        bench.mkdir("");
+        bench.until(|seen| seen.iter().any(|report| matches!(report, WatcherReport::Watching { .. })));
+        bench.write("one");
+        fs::hard_link(bench.at("one"), bench.at("two")).unwrap();
+        bench.settle("1");
+        bench.taken();
+        fs::set_permissions(bench.at("one"), fs::Permissions::from_mode(0o600)).unwrap();
+        bench.settle("2");
+        assert_eq!(bench.taken().contains(&("two".to_owned(), Touched)), followed);
+        bench.write("one");
+        bench.until_dirty("two", Touched);
+    }
 }
 
 #[test]
