@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 use crate::ground::{RECOVERED, exact, sized};
 use crate::support::churn::Churn;
 use crate::support::random::{Random, seed};
-use crate::support::{LOCALHOST, Mirror, SOON, Setup, pause, processes, write};
+use crate::support::{LOCALHOST, Mirror, SOON, Setup, pause, processes};
 
 /// A file that a receiver works on is not there for so long.
 const STAYS: Duration = Duration::from_secs(3);
@@ -100,9 +100,11 @@ fn again(mirror: &mut Mirror, churn: &mut Churn, changes: u64, end: impl FnOnce(
 /// So many renames.
 fn burst(root: &Path, count: u64) {
     let (one, other) = (root.join("of a burst"), root.join("of the burst"));
-    write(&one, "burst");
+    // Whoever churns may have taken either, now or before.
+    if fs::write(&one, "burst").is_err() {
+        return;
+    }
     for _ in 0..count {
-        // Whoever churns may have taken it.
         if fs::rename(&one, &other).and_then(|()| fs::rename(&other, &one)).is_err() {
             return;
         }
