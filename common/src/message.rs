@@ -25,7 +25,7 @@ pub const IDLE_BEAT_SECS: u64 = 60;
 /// Most bytes of a transfer's messages that travel up, in bytes.
 pub const MAX_TAIL: usize = 2048;
 /// Most bytes that the paths of one job may take: an order fits one message of the channel.
-pub const MAX_JOB_BYTES: usize = 60 << 10;
+pub const MAX_JOB_BYTES: usize = 150 << 10;
 
 /// To the watcher.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

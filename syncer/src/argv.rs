@@ -36,6 +36,8 @@ const DELETING: [&str; 7] = [
 
 /// Removes listed names that are missing here; rsync 3.1 and later.
 pub(crate) const MISSING_ARGS: &str = "--delete-missing-args";
+/// The list comes on standard input, with a NUL behind each entry.
+const LIST: [&str; 2] = ["--files-from=-", "--from0"];
 /// Compares nanoseconds; rsync 3.1.3 and later.
 pub(crate) const NANOSECONDS: &str = "--modify-window=-1";
 /// A dry run tells of all that would go, not only of what one run may remove.
@@ -149,6 +151,19 @@ pub(crate) fn argv(slice: &SyncSlice, errand: Errand, abilities: Abilities) -> V
     words
 }
 
+/// The same command with names in place of the list: rsync reads a list byte by byte, two system
+/// calls each, and opens every directory above each entry anew. Measured with 26,000 files in
+/// directories eight levels deep: 1.3 s, and 5.3 s with a list.
+pub(crate) fn named(mut words: Vec<OsString>, names: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    if let Some(at) = words.iter().position(|word| *word == LIST[0]) {
+        words.splice(at..at.saturating_add(LIST.len()), ["--dirs".into()]);
+    }
+    // The source, where the list would be looked for.
+    let source = words.len().saturating_sub(2);
+    words.splice(source..source.saturating_add(1), names);
+    words
+}
+
 /// Lets a full sync remove at most `most` names. It comes first: a bound of the user's wins.
 pub(crate) fn bound(words: &mut Vec<OsString>, most: u32) {
     // rsync counts in an int.
@@ -219,7 +234,7 @@ fn extent(slice: &SyncSlice, form: Form, abilities: Abilities) -> Vec<OsString> 
         Form::WholeListed => (true, true),
     };
     if listed {
-        words.extend(["--files-from=-", "--from0"].map(OsString::from));
+        words.extend(LIST.map(OsString::from));
         // Both are the default with a list. As with the original's -R, a --no-relative among the
         // parameters does not count: it would put all files into one directory.
         words.extend(["--relative", "--implied-dirs"].map(OsString::from));

@@ -2,11 +2,13 @@
 
 use std::ffi::OsString;
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStringExt;
 
 use common::event::RootId;
 use common::log::escape;
 use common::message::{Comparison, Deletions, Outcome};
 use common::path::RelPath;
+use nix::sys::resource::{Resource, getrlimit};
 
 use crate::abilities::{Abilities, Hint};
 use crate::apart::Part;
@@ -23,6 +25,15 @@ use crate::warm::Warm;
 
 /// How much of a list is made at a time, in bytes.
 const FEED_BYTES: usize = 32 << 10;
+
+/// So many entries are named as arguments: a cold start pays, and so does a list that is not read
+/// byte by byte.
+const MANY: usize = 100;
+/// What an argument costs beside its bytes.
+const ARGUMENT: usize = 1 + size_of::<usize>();
+/// Bounds of what the arguments of one run may take, in bytes.
+const LEAST_ARGUMENTS: usize = 128 << 10;
+const MOST_ARGUMENTS: usize = 1 << 20;
 
 /// The runs of one job.
 pub(crate) struct Transfers<'a> {
@@ -123,15 +134,32 @@ impl Transfers<'_> {
         if paths.len() == 0 || !goes_on(self.end.outcome) {
             return;
         }
-        let errand = Errand::Send(form, deletions);
-        if !self.sent_warm(form, deletions, paths.clone()) {
+        if paths.len() >= MANY {
+            self.named(form, deletions, paths.clone());
+        } else if !self.sent_warm(form, deletions, paths.clone()) {
             let mut paths = paths.clone();
-            self.transfer(errand, &mut |buffer| feed(&mut paths, buffer));
+            self.transfer(Errand::Send(form, deletions), &mut |buffer| feed(&mut paths, buffer));
         }
         if self.erases(deletions) && goes_on(self.end.outcome) {
             let is_gone = |path: &&RelPath| self.root.kind(path.as_bytes()) == Kind::Missing;
             let gone: Vec<RelPath> = paths.filter(is_gone).cloned().collect();
             self.erase(&gone);
+        }
+    }
+
+    /// Many entries by name: as arguments.
+    fn named<'p>(&mut self, form: Form, deletions: Deletions, paths: impl Iterator<Item = &'p RelPath>) {
+        let (room, mut paths) = (argument_room(), paths.map(argument).peekable());
+        while paths.peek().is_some() && goes_on(self.end.outcome) {
+            let mut taken = 0_usize;
+            let names = std::iter::from_fn(|| {
+                paths.next_if(|name| {
+                    taken = taken.saturating_add(name.len()).saturating_add(ARGUMENT);
+                    taken <= room
+                })
+            });
+            let words = argv::named(self.words(Errand::Send(form, deletions)), names);
+            self.carry(&words, &mut |_| Feed::End, &mut |_| {});
         }
     }
 
@@ -176,6 +204,12 @@ impl Transfers<'_> {
         feed: &mut dyn FnMut(&mut Vec<u8>) -> Feed,
         output: &mut dyn FnMut(&[u8]),
     ) -> Outcome {
+        let words = self.words(errand);
+        self.carry(&words, feed, output)
+    }
+
+    /// The command for an errand of this job.
+    fn words(&self, errand: Errand) -> Vec<OsString> {
         let mut argv = argv::argv(&self.worker.slice, errand, self.abilities);
         if let (Errand::Send(..), Comparison::Checksums) = (errand, self.by) {
             argv::by_checksums(&mut argv);
@@ -183,7 +217,17 @@ impl Transfers<'_> {
         if let (Errand::Send(Form::Whole, Deletions::Travel), Some(most)) = (errand, self.max_delete) {
             argv::bound(&mut argv, most);
         }
-        let JobEnd { outcome, status, tail, .. } = self.run(None, &argv, feed, output);
+        argv
+    }
+
+    /// Runs a command and keeps the result if it is worse than what there was.
+    fn carry(
+        &mut self,
+        argv: &[OsString],
+        feed: &mut dyn FnMut(&mut Vec<u8>) -> Feed,
+        output: &mut dyn FnMut(&[u8]),
+    ) -> Outcome {
+        let JobEnd { outcome, status, tail, .. } = self.run(None, argv, feed, output);
         self.worst_of(outcome, status, tail);
         outcome
     }
@@ -277,6 +321,21 @@ pub(crate) fn feed<'p>(paths: &mut impl Iterator<Item = &'p RelPath>, buffer: &m
         append(buffer, path);
     }
     Feed::More
+}
+
+/// An entry as an argument. The `./` in front keeps it from being an option or the name of a host.
+fn argument(path: &RelPath) -> OsString {
+    let mut bytes = Vec::new();
+    append(&mut bytes, path);
+    bytes.pop();
+    OsString::from_vec(bytes)
+}
+
+/// Bytes of arguments that a program surely takes: the kernel's bound is a quarter of that for the
+/// stack, and never below 128 KiB (execve(2)).
+fn argument_room() -> usize {
+    let stack = getrlimit(Resource::RLIMIT_STACK).map_or(0, |(soft, _)| soft);
+    usize::try_from(stack / 4).unwrap_or(MOST_ARGUMENTS).clamp(LEAST_ARGUMENTS, MOST_ARGUMENTS) / 4 * 3
 }
 
 /// Appends one entry of a list.

@@ -4,10 +4,14 @@ use std::ffi::OsString;
 
 use common::log::Quoted;
 
+/// Most words that are shown: what comes behind are names.
+const MOST: usize = 100;
+
 /// The command for people: quoted as a shell would want it, nothing unprintable.
 pub(crate) fn shown(argv: &[OsString]) -> String {
-    let words: Vec<String> = argv.iter().map(|word| Quoted(word).to_string()).collect();
-    words.join(" ")
+    let words: Vec<String> = argv.iter().take(MOST).map(|word| Quoted(word).to_string()).collect();
+    let more = argv.len().saturating_sub(MOST);
+    if more == 0 { words.join(" ") } else { format!("{} ... and {more} more", words.join(" ")) }
 }
 
 #[cfg(test)]
