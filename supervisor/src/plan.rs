@@ -4,7 +4,7 @@
 mod machine;
 mod reload;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -203,7 +203,7 @@ impl Plan {
             brake: self.config.delete_guard,
             filter: self.filter.clone(),
             delete: self.config.switches.delete,
-            single: self.single(),
+            connections: self.connections(),
             audit: self.audit(),
         }
     }
@@ -242,7 +242,7 @@ impl Plan {
             delete: self.config.switches.delete,
             filter: self.config.filter.clone(),
             excludes: self.config.sync_excludes.clone(),
-            warm: self.config.warm && remote.connections > 1,
+            warm: self.config.warm.filter(|_| remote.connections > 1),
             debug: self.config.debug,
             confinement,
         })
@@ -255,13 +255,10 @@ impl Plan {
         Some(starter.ssh(program, configured, user))
     }
 
-    /// Remotes that take one connection at a time.
-    fn single(&self) -> BTreeSet<RemoteId> {
+    /// How many jobs at a time each remote takes.
+    fn connections(&self) -> BTreeMap<RemoteId, u8> {
         let ids = (0_u16..).map(RemoteId);
-        ids.zip(machine::remotes(&self.config))
-            .filter(|(_, remote)| remote.connections <= 1)
-            .map(|(id, _)| id)
-            .collect()
+        ids.zip(machine::remotes(&self.config)).map(|(id, remote)| (id, remote.connections)).collect()
     }
 
     /// The keeper's part: each tree by its root, each remote by all that says which one it is.

@@ -20,8 +20,8 @@ use crate::complaints::Complaints;
 use crate::list::{self, Kind};
 use crate::transfers::{Transfers, goes_on};
 
-/// Most bytes of failed paths with their reasons: with the tail they fit a frame.
-const MAX_REPORT: usize = 60 << 10;
+/// Most bytes of failed paths with their reasons: with the tail and what was left out they fit a frame.
+const MAX_REPORT: usize = 46 << 10;
 /// More than what one takes beside its path and its reason.
 const BESIDE: usize = 8;
 

@@ -280,7 +280,7 @@ pub(crate) mod tests {
             delete: true,
             filter: vec![],
             excludes: vec!["*.php".into(), "info/*".into()],
-            warm: false,
+            warm: None,
             debug: false,
             confinement: Confinement::none(),
         }

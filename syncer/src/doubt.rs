@@ -15,7 +15,6 @@ use crate::argv::{self, Errand, Form};
 use crate::job::Worker;
 use crate::rsync::Feed;
 use crate::transfers::{Transfers, goes_on};
-use crate::warm::Warm;
 
 /// How long a guess counts where no full sync comes: a remote's batches and its full syncs are
 /// the work of different syncers.
@@ -85,7 +84,7 @@ impl Transfers<'_> {
         }
         self.doubt.tested = Some(now);
         // It asks for no more than the guess.
-        self.warm.take().into_iter().for_each(Warm::discard);
+        self.warm.discard();
         self.abilities = hopes;
         match self.probe(hopes) {
             Probe::Accepted => {}

@@ -4,19 +4,22 @@ use std::path::Path;
 use std::time::Instant;
 
 use common::confine::Confined;
+use common::event::Dirt;
 use common::filter::{BadExpression, Filter};
 use common::log::Shown;
-use common::message::{Difference, FailedPath, Job, Outcome, SyncSlice, Work};
+use common::message::{Difference, FailedPath, Job, LARGE, Load, MAX_LEFT, Outcome, SyncSlice, Work};
+use common::path::RelPath;
 
 use crate::abilities::{Abilities, Hint};
 use crate::argv;
 use crate::complaints::Complaints;
 use crate::doubt::Doubt;
 use crate::list::{self, Lists, Whole};
+use crate::reach;
 use crate::root::{Root, RootError};
 use crate::rsync::{Limits, Pace, Pulse};
 use crate::transfers::Transfers;
-use crate::warm::Warm;
+use crate::warm::{Warm, Warmth};
 
 /// Most lines of rsync that one job writes to the log.
 const MAX_LOGGED: u32 = 1000;
@@ -32,6 +35,8 @@ pub struct JobEnd {
     pub tail: String,
     /// Which paths of a batch failed, at most one frame of them; `None` where that is not known.
     pub failed: Option<Vec<FailedPath>>,
+    /// Large files that a light job left out.
+    pub left: Vec<RelPath>,
 }
 
 /// A syncer that knows its slice.
@@ -40,7 +45,9 @@ pub struct Worker {
     pub(crate) filter: Filter,
     pub(crate) confined: Confined,
     /// The rsync that waits for the next batch.
-    warm: Option<Warm>,
+    warm: Warmth,
+    /// The last job did not reach the remote.
+    unreached: bool,
     /// What both ends can do, as far as is known.
     pub(crate) abilities: Abilities,
     pub(crate) doubt: Doubt,
@@ -56,7 +63,8 @@ impl Worker {
         }
         let filter = Filter::new(&slice.filter)?;
         let (abilities, doubt) = (Abilities::default(), Doubt::default());
-        Ok(Worker { slice, filter, confined, warm: None, abilities, doubt })
+        let warm = Warmth::new(slice.warm);
+        Ok(Worker { slice, filter, confined, warm, unreached: false, abilities, doubt })
     }
 
     /// A path that the next job may need and that this process may no longer reach.
@@ -72,13 +80,18 @@ impl Worker {
         beat: &mut dyn FnMut(Pace),
         differs: &mut dyn FnMut(Vec<Difference>),
     ) -> JobEnd {
-        let warm = self.warm.take();
+        // A try at a dead port costs next to nothing, an rsync ten milliseconds.
+        if let Some(error) = self.unreached.then(|| reach::knock(&self.slice.remote)).flatten() {
+            return JobEnd { outcome: Outcome::Unreachable, tail: error, ..JobEnd::good() };
+        }
+        let mut warm = std::mem::replace(&mut self.warm, Warmth::new(None));
         // Closed at the end of the job: an open root would keep its filesystem from being
         // unmounted.
         let root = match Root::open(&self.slice.root, job.root) {
             Ok(root) => root,
             Err(error) => {
-                warm.into_iter().for_each(Warm::discard);
+                warm.discard();
+                self.warm = warm;
                 return JobEnd::of_root(&error);
             }
         };
@@ -90,6 +103,8 @@ impl Worker {
             deletions,
             max_delete: job.max_delete,
             by: job.by,
+            load: job.load,
+            left: Vec::new(),
             pulse: Pulse::new(beat),
             limits: Limits::with_timeout(argv::timeout(&self.slice)),
             log_left: MAX_LOGGED,
@@ -103,43 +118,49 @@ impl Worker {
         };
         transfers.test_guesses(&job.work, Instant::now());
         transfers.work(&job.work, differs);
-        let Transfers { end, warm, abilities, doubt, .. } = transfers;
+        let Transfers { mut end, warm, abilities, doubt, left, .. } = transfers;
+        end.left = left;
         self.warm = warm;
+        self.warm.hear(&end.tail);
+        self.unreached = end.outcome == Outcome::Unreachable;
         self.note(abilities, doubt);
         end
     }
 
     /// Starts an rsync ahead for the batch that may follow this job.
     pub fn warm_up(&mut self, job: &Job, end: &JobEnd) {
-        if self.slice.warm
-            && self.warm.is_none()
-            && end.outcome == Outcome::Done
-            && matches!(job.work, Work::Batch(_))
-        {
-            self.warm = Warm::start(&self.slice, job, self.abilities, &self.confined);
+        let good = end.outcome == Outcome::Done && matches!(job.work, Work::Batch(_));
+        if good && self.warm.is_wanted(Instant::now()) {
+            self.warm.put(Warm::start(&self.slice, job, self.abilities, &self.confined));
         }
     }
 
     /// When the rsync that waits has waited long enough.
     pub fn cools_at(&self) -> Option<Instant> {
-        self.warm.as_ref().map(Warm::expires)
+        self.warm.expires()
     }
 
     /// Ends the rsync that waits, if its time is over.
     pub fn cool_down(&mut self, now: Instant) {
         if self.cools_at().is_some_and(|at| now >= at) {
-            self.warm.take().into_iter().for_each(Warm::discard);
+            self.warm.discard();
         }
     }
 }
 
 impl JobEnd {
     pub(crate) fn good() -> JobEnd {
-        JobEnd { outcome: Outcome::Done, status: 0, tail: String::new(), failed: None }
+        JobEnd { outcome: Outcome::Done, status: 0, tail: String::new(), failed: None, left: Vec::new() }
     }
 
     pub(crate) fn of_root(error: &RootError) -> JobEnd {
-        JobEnd { outcome: Outcome::RootGone, status: 0, tail: error.to_string(), failed: None }
+        JobEnd {
+            outcome: Outcome::RootGone,
+            status: 0,
+            tail: error.to_string(),
+            failed: None,
+            left: Vec::new(),
+        }
     }
 }
 
@@ -148,7 +169,11 @@ impl Transfers<'_> {
         loop {
             match work {
                 Work::Full => self.all(Lists { whole: Some(Whole::Mirror), ..Lists::default() }),
-                Work::Batch(paths) => self.all(list::normalise(paths, |path| self.root.kind(path))),
+                Work::Batch(paths) => {
+                    let mut lists = list::normalise(paths, |path| self.root.kind(path));
+                    self.leave_out_large(&mut lists, paths);
+                    self.all(lists);
+                }
                 Work::Verify { tops, by } => self.verify(tops, *by, differs),
             }
             // Each time something that was assumed is known to be missing: three times at most.
@@ -157,9 +182,30 @@ impl Transfers<'_> {
             }
             self.end = JobEnd::good();
             self.parts.clear();
+            self.left.clear();
         }
         if let (Work::Batch(paths), Outcome::Partial) = (work, self.end.outcome) {
             self.take_apart(paths);
         }
+    }
+
+    /// Takes large files out of a light job.
+    fn leave_out_large(&mut self, lists: &mut Lists, batch: &[(RelPath, Dirt)]) {
+        if self.load == Load::Any {
+            return;
+        }
+        let (most, mut room) = MAX_LEFT;
+        let (source, left) = (self.root, &mut self.left);
+        lists.shallow.retain(|path| {
+            let is_large = source.size(path.as_bytes()).is_some_and(|size| size > LARGE);
+            let fits = left.len() < most && path.as_bytes().len() <= room;
+            // What is listed may stand for what was below it once.
+            if !(is_large && fits && batch.iter().any(|(it, _)| it == path)) {
+                return true;
+            }
+            room = room.saturating_sub(path.as_bytes().len());
+            left.push(path.clone());
+            false
+        });
     }
 }

@@ -13,6 +13,7 @@
 //! | `argv` | argument vectors, pure |
 //! | `rsync`, `session` | one run: spawn; feed, read, watch, reap |
 //! | `warm` | an rsync that was started ahead |
+//! | `reach` | whether anybody is there, without an rsync |
 //! | `vital`, `tail` | its signs of life, what it said |
 //! | `outcome` | the table of exit statuses |
 //! | `abilities`, `doubt`, `fallback` | what the remote's rsync lacks: known, found out, made up for |
@@ -34,6 +35,7 @@ mod job;
 mod list;
 mod listed;
 mod outcome;
+mod reach;
 mod root;
 mod rsync;
 mod session;
@@ -124,8 +126,8 @@ fn obey(orders: &IpcReceiver<SyncerOrder>, uplink: &Uplink, mut worker: Worker) 
                     let _ = uplink.send(&SyncerReport::Differs { ticket, found });
                 };
                 let end = worker.run(&job, &mut beat, &mut differs);
-                let JobEnd { outcome, status, tail, failed } = end.clone();
-                uplink.send(&SyncerReport::Done { ticket, outcome, status, tail, failed })?;
+                let JobEnd { outcome, status, tail, failed, left } = end.clone();
+                uplink.send(&SyncerReport::Done { ticket, outcome, status, tail, failed, left })?;
                 worker.warm_up(&job, &end);
                 beat_at = after(Instant::now(), pause);
             }
@@ -174,6 +176,7 @@ mod tests {
                 deletions: Deletions::Travel,
                 max_delete: None,
                 by: common::message::Comparison::Times,
+                load: common::message::Load::Any,
                 work: Work::Full,
             },
         }

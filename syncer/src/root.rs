@@ -57,6 +57,13 @@ impl Root {
         }
     }
 
+    /// How large the file at `path` is, in bytes; `None` for anything else.
+    pub(crate) fn size(&self, path: &[u8]) -> Option<u64> {
+        let stat = fstatat(&self.fd, path, AtFlags::AT_SYMLINK_NOFOLLOW).ok()?;
+        let is_file = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG;
+        if is_file { u64::try_from(stat.st_size).ok() } else { None }
+    }
+
     /// True when the root holds no entry at all.
     pub(crate) fn is_empty(&self) -> Result<bool, RootError> {
         let fd = openat(&self.fd, ".", DIRECTORY, Mode::empty()).map_err(RootError::Closed)?;

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStringExt;
 
 use common::event::RootId;
 use common::log::escape;
-use common::message::{Comparison, Deletions, Outcome};
+use common::message::{Comparison, Deletions, Load, Outcome};
 use common::path::RelPath;
 use nix::sys::resource::{Resource, getrlimit};
 
@@ -21,7 +21,7 @@ use crate::outcome::{Ended, outcome};
 use crate::root::Root;
 use crate::rsync::{Feed, Limits, Pulse, Run, Spawned};
 use crate::tail::{Said, Stream};
-use crate::warm::Warm;
+use crate::warm::Warmth;
 
 /// How much of a list is made at a time, in bytes.
 const FEED_BYTES: usize = 32 << 10;
@@ -43,10 +43,13 @@ pub(crate) struct Transfers<'a> {
     pub(crate) deletions: Deletions,
     pub(crate) max_delete: Option<u32>,
     pub(crate) by: Comparison,
+    pub(crate) load: Load,
+    /// Large files that are left out of a light job.
+    pub(crate) left: Vec<RelPath>,
     pub(crate) pulse: Pulse<'a>,
     pub(crate) limits: Limits,
     pub(crate) log_left: u32,
-    pub(crate) warm: Option<Warm>,
+    pub(crate) warm: Warmth,
     pub(crate) abilities: Abilities,
     pub(crate) doubt: Doubt,
     /// What the last run said about the abilities.
@@ -173,7 +176,7 @@ impl Transfers<'_> {
         if form != Form::Shallow || self.by == Comparison::Checksums {
             return false;
         }
-        let Some(spawned) = self.warm.take().and_then(|warm| warm.take_for(self.id, deletions)) else {
+        let Some(spawned) = self.warm.take_for(self.id, deletions) else {
             return false;
         };
         let argv = argv::argv(&self.worker.slice, Errand::Send(form, deletions), self.abilities);
@@ -286,7 +289,7 @@ impl Transfers<'_> {
         {
             self.hint = self.abilities.hint(argv, status, &tail);
         }
-        JobEnd { outcome, status: ended.status(), tail, failed: None }
+        JobEnd { outcome, status: ended.status(), tail, failed: None, left: Vec::new() }
     }
 
     /// What the last run said about the remote's abilities; asked once.
@@ -303,7 +306,7 @@ impl Transfers<'_> {
     pub(crate) fn worst_of(&mut self, outcome: Outcome, status: i32, tail: String) {
         self.complaints.partial |= outcome == Outcome::Partial;
         if severity(outcome) > severity(self.end.outcome) || self.end.outcome == Outcome::Done {
-            self.end = JobEnd { outcome, status, tail, failed: None };
+            self.end = JobEnd { outcome, status, tail, failed: None, left: Vec::new() };
         }
     }
 }

@@ -1,8 +1,9 @@
 //! An rsync that is started ahead: connected and authenticated, it waits for its list. What
 //! is left to do when a change comes is the list and the transfer.
 //!
-//! It is only kept for a short while after the last batch. It stands in the root, which cannot
-//! be unmounted meanwhile, and takes one of the remote's connections.
+//! It is only kept for a while after the last batch (`<warm idle>`), and for less where it was found
+//! dead, since a module may have a timeout. It stands in the root, which cannot be unmounted
+//! meanwhile, and takes one of the remote's connections: none where these are scarce.
 
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -18,10 +19,71 @@ use crate::argv::{self, Errand, Form};
 use crate::root::Root;
 use crate::rsync::{Spawned, after};
 
-/// How long it waits.
-const LIFE: Duration = Duration::from_secs(10);
+/// Shortest time for which one is kept, where the server seems to end those that wait.
+const LEAST: Duration = Duration::from_secs(1);
+/// For how long there is none after the server had no connection left.
+const SCARCE: Duration = Duration::from_mins(10);
+/// What such a server says.
+const FULL: &str = "max connections";
 /// How long it may take to end once its list is over before it began.
 const FAREWELL: Duration = Duration::from_millis(200);
+
+/// The place for one, and how long it may be taken.
+pub(crate) struct Warmth {
+    waiting: Option<Warm>,
+    /// How long one is kept; `None` where none is wanted.
+    life: Option<Duration>,
+    /// Not before this.
+    not_before: Option<Instant>,
+}
+
+impl Warmth {
+    /// Empty. One is kept for so many seconds.
+    pub(crate) fn new(idle: Option<u32>) -> Warmth {
+        Warmth { waiting: None, life: idle.map(|idle| Duration::from_secs(idle.into())), not_before: None }
+    }
+
+    /// True when one is to be started.
+    pub(crate) fn is_wanted(&self, now: Instant) -> bool {
+        self.waiting.is_none() && self.life.is_some() && self.not_before.is_none_or(|at| now >= at)
+    }
+
+    /// One waits, or none.
+    pub(crate) fn put(&mut self, warm: Option<Warm>) {
+        self.waiting = warm;
+    }
+
+    /// Takes out the one that waits, if that still runs and is what such a run needs.
+    pub(crate) fn take_for(&mut self, root: RootId, deletions: Deletions) -> Option<Spawned> {
+        let warm = self.waiting.take()?;
+        if !warm.is_running() {
+            let waited = warm.since.elapsed();
+            self.life = self.life.map(|life| life.min((waited / 2).max(LEAST)));
+        } else if warm.root == root && warm.deletions == deletions {
+            return Some(warm.spawned);
+        }
+        warm.discard();
+        None
+    }
+
+    /// Ends the one that waits.
+    pub(crate) fn discard(&mut self) {
+        self.waiting.take().into_iter().for_each(Warm::discard);
+    }
+
+    /// When the one that waits has waited long enough.
+    pub(crate) fn expires(&self) -> Option<Instant> {
+        Some(after(self.waiting.as_ref()?.since, self.life?))
+    }
+
+    /// What a run said: a server without a connection left has none to spare for one that waits.
+    pub(crate) fn hear(&mut self, said: &str) {
+        if said.contains(FULL) {
+            self.not_before = Some(after(Instant::now(), SCARCE));
+            self.discard();
+        }
+    }
+}
 
 /// An rsync that waits.
 pub(crate) struct Warm {
@@ -46,22 +108,8 @@ impl Warm {
         Some(Warm { spawned, root: job.root, deletions, since: Instant::now() })
     }
 
-    /// When it has waited long enough.
-    pub(crate) fn expires(&self) -> Instant {
-        after(self.since, LIFE)
-    }
-
-    /// Hands it over if it still runs and is what such a run needs.
-    pub(crate) fn take_for(self, root: RootId, deletions: Deletions) -> Option<Spawned> {
-        if self.root == root && self.deletions == deletions && self.is_running() {
-            return Some(self.spawned);
-        }
-        self.discard();
-        None
-    }
-
     /// Ends it. An empty list is a clean end, which the remote does not take for a failure.
-    pub(crate) fn discard(self) {
+    fn discard(self) {
         let Spawned { pid, stdin, outputs } = self.spawned;
         drop((stdin, outputs));
         let deadline = after(Instant::now(), FAREWELL);

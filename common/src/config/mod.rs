@@ -30,6 +30,8 @@ pub const MAX_FILTER_BYTES: usize = 32 << 10;
 pub const MAX_TREES: usize = 64;
 /// Most remotes of one root.
 pub const MAX_REMOTES: usize = 256;
+/// Most jobs of one remote at a time: a long batch, what does not wait for it, and a full sync.
+pub const MAX_CONNECTIONS: u8 = 3;
 
 /// A whole config file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,8 +73,9 @@ pub struct Config {
     pub limits: LimitsTable,
     /// `<sandbox start>`: what rsync and the roles may do is bounded beyond their uid.
     pub sandbox: bool,
-    /// `<warm start>`: after a transfer an rsync waits, connected, for the next one.
-    pub warm: bool,
+    /// `<warm start idle>`: after a transfer an rsync waits, connected, for the next one; for how many
+    /// seconds. `None` where it is off.
+    pub warm: Option<u32>,
     /// `<state>`: what is kept on disk, and where.
     pub state: StateConfig,
 }
@@ -149,7 +152,7 @@ pub struct Remote {
     pub module: OsString,
     /// How it is reached: `<rsync>`, less what attributes of this very `<remote>` override.
     pub rsync: RsyncOptions,
-    /// `connections`: most transfers to it at once, 1 or 2. With 1, a full sync and live changes
+    /// `connections`: most transfers to it at once, 1 to 3. With 1, a full sync and live changes
     /// take turns.
     pub connections: u8,
 }

@@ -32,6 +32,9 @@ const DEFAULT_RETRY: u32 = 60;
 const MAX_MINUTES: u32 = 525_600;
 const DEFAULT_FAIL_LOG: &str = "/tmp/rsync_fail_log.sh";
 const DEFAULT_HOST_PORT: u16 = 8008;
+/// For how long an rsync waits that was started ahead, and the longest such time, in seconds.
+const WARM_IDLE: u32 = 60;
+const MAX_WARM_IDLE: u32 = 3600;
 /// First uid that is no system account on common distributions.
 const MIN_UID: u32 = 1000;
 /// 64 uids from here on still leave out the highest one, which means "no user".
@@ -120,9 +123,17 @@ impl Reader {
             privileges: self.privileges(head.child("privileges")),
             limits: self.limits(head),
             sandbox: self.switch(head.child("sandbox"), "start").unwrap_or(true),
-            warm: self.switch(head.child("warm"), "start").unwrap_or(true),
+            warm: self.warm(head),
             state: self.state(head.child("state")),
         }
+    }
+
+    fn warm(&mut self, head: &Element) -> Option<u32> {
+        let warm = head.child("warm");
+        let on = self.switch(warm, "start").unwrap_or(true);
+        let idle = warm.and_then(|warm| warm.attribute("idle"));
+        let idle = idle.and_then(|idle| self.number(idle, &(1..=MAX_WARM_IDLE))).unwrap_or(WARM_IDLE);
+        on.then_some(idle)
     }
 
     fn mirror(&mut self, head: &Element, general: Config) -> Config {

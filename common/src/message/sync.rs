@@ -46,8 +46,8 @@ pub struct SyncSlice {
     pub filter: Vec<FilterExpression>,
     /// rsync patterns for full syncs.
     pub excludes: Vec<OsString>,
-    /// Whether an rsync is kept waiting for the next batch.
-    pub warm: bool,
+    /// How many seconds an rsync is kept waiting for the next batch, if one is.
+    pub warm: Option<u32>,
     /// Print each rsync command and what it says.
     pub debug: bool,
     /// What the process may keep.
@@ -79,8 +79,24 @@ pub struct Job {
     pub max_delete: Option<u32>,
     /// How files are compared before they are sent.
     pub by: Comparison,
+    /// Whether large files of a batch go along.
+    pub load: Load,
     /// What to transfer.
     pub work: Work,
+}
+
+/// Files larger than this are large, in bytes: on a fast network they take some tenth of a second.
+pub const LARGE: u64 = 8 << 20;
+/// Most large files that are left out of one job, and most bytes of their paths.
+pub const MAX_LEFT: (usize, usize) = (64, 12 << 10);
+
+/// What a batch may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Load {
+    /// Everything.
+    Any,
+    /// No file larger than [`LARGE`]: those are named in [`SyncerReport::Done`], as far as they fit.
+    Light,
 }
 
 /// Whether a job may delete on the remote. `<delete start="false">` rules this out altogether.
@@ -177,6 +193,8 @@ pub enum SyncerReport {
         /// After [`Outcome::Partial`]: which paths of the batch failed, at most one frame of them.
         /// The rest is as it is here. `None` where that could not be found out.
         failed: Option<Vec<FailedPath>>,
+        /// Large files that were not sent, since the job was [`Load::Light`]; at most [`MAX_LEFT`].
+        left: Vec<RelPath>,
     },
     /// Differences that a [`Work::Verify`] found, before its [`SyncerReport::Done`]; at most one
     /// frame of them.

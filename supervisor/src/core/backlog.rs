@@ -34,6 +34,8 @@ const ECHO_MOST: Duration = Duration::from_secs(60);
 pub const QUARANTINE: u32 = 3;
 /// Most paths that are passed over while a batch is put together.
 const MAX_SKIPPED: usize = 10_000;
+/// Most paths that are looked at for one that may go.
+const MAX_LOOKED: usize = 256;
 /// What a path costs in an order beside its bytes.
 const PATH_OVERHEAD: usize = 8;
 
@@ -64,6 +66,8 @@ pub struct Entry {
     sequence: u32,
     /// While it waits: the disk holds this path.
     saved: bool,
+    /// Too large to travel among others.
+    pub heavy: bool,
 }
 
 /// A path with its entry, as it leaves the backlog.
@@ -136,11 +140,12 @@ impl Backlog {
         };
         let mask = old.map_or(change.mask, |old| merged(old.mask, change.mask));
         let (sequence, attempts) = old.map_or((0, 0), |old| (old.sequence, old.attempts));
+        let heavy = old.is_some_and(|old| old.heavy);
         // The disk is told what is new to it, and not that the same path changed once more.
         if old.is_none_or(|old| (old.dirt, old.at, old.attempts) != (dirt, at, attempts)) {
             self.touch(path);
         }
-        self.put_in(path, Entry { dirt, mask, ready, at, attempts, sequence, saved: false });
+        self.put_in(path, Entry { dirt, mask, ready, at, attempts, sequence, saved: false, heavy });
     }
 
     /// Puts back what was taken and not done: to the head, or, with `pause`, for later. What
@@ -155,6 +160,7 @@ impl Backlog {
                 entry.dirt = entry.dirt.then(newer.dirt);
                 entry.mask = merged(entry.mask, newer.mask);
                 entry.attempts = entry.attempts.max(newer.attempts);
+                entry.heavy |= newer.heavy;
                 let waits = retry.is_some() && entry.attempts >= QUARANTINE;
                 entry.ready = if waits { entry.ready } else { newer.ready };
             }
@@ -163,8 +169,14 @@ impl Backlog {
     }
 
     /// Takes paths that may go at `now`, oldest first, up to `bytes` of them; at least one when
-    /// any is ready. Paths that failed travel by themselves, so that they fail nobody else's batch.
-    pub fn take(&mut self, now: Duration, bytes: usize) -> Vec<Taken> {
+    /// any is ready, and none of which `stays` is true. Paths that failed travel by themselves, so that
+    /// they fail nobody else's batch, and large files, so that nobody waits for them.
+    pub fn take(
+        &mut self,
+        now: Duration,
+        bytes: usize,
+        stays: impl Fn(&RelPath, &Entry) -> bool,
+    ) -> Vec<Taken> {
         let mut room = bytes;
         let (mut kind, mut skipped) = (None, 0_usize);
         let mut numbers = Vec::new();
@@ -173,8 +185,8 @@ impl Backlog {
             if entry.ready > now || (cost > room && !numbers.is_empty()) {
                 break;
             }
-            let failed = entry.attempts > 0;
-            if *kind.get_or_insert(failed) != failed {
+            let of_kind = (entry.attempts > 0, entry.heavy);
+            if stays(path, entry) || *kind.get_or_insert(of_kind) != of_kind {
                 skipped = skipped.saturating_add(1);
                 if skipped > MAX_SKIPPED {
                     break;
@@ -185,6 +197,25 @@ impl Backlog {
             numbers.push(number);
         }
         numbers.into_iter().filter_map(|number| self.take_out(number)).collect()
+    }
+
+    /// Takes that path, if it may go at `now` and `goes` is true of it.
+    pub fn take_one(
+        &mut self,
+        now: Duration,
+        path: &RelPath,
+        goes: impl Fn(&Entry) -> bool,
+    ) -> Option<Taken> {
+        let number = self.store.find(path.as_bytes())?;
+        let entry = self.store.get(path.as_bytes())?;
+        if entry.ready > now || !goes(entry) { None } else { self.take_out(number) }
+    }
+
+    /// Since when a path may go at `now` of which `goes` is true, as far as one is found soon.
+    pub fn ready_since(&self, now: Duration, goes: impl Fn(&RelPath, &Entry) -> bool) -> Option<Duration> {
+        let ready = self.store.turns().take_while(|(_, (_, entry))| entry.ready <= now);
+        let found = ready.take(MAX_LOOKED).find(|(_, (path, entry))| goes(path, entry));
+        found.map(|(_, (_, entry))| entry.ready)
     }
 
     /// Takes everything, whether ready or not.

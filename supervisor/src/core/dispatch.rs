@@ -16,6 +16,7 @@ mod sight;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use common::config::MAX_CONNECTIONS;
 use common::event::{Change, RootId, TreeId};
 use common::filter::Filter;
 use common::message::{Deletions, Outcome};
@@ -121,7 +122,8 @@ impl Dispatcher {
                     remote.keep(setup.epoch);
                 }
                 let id = u16::try_from(remotes.len()).map(RemoteId);
-                remote.single = id.is_ok_and(|id| setup.single.contains(&id));
+                remote.connections =
+                    id.ok().and_then(|id| setup.connections.get(&id).copied()).unwrap_or(MAX_CONNECTIONS);
                 remotes.push(remote);
             }
             let ids = (first..remotes.len()).filter_map(|n| u16::try_from(n).ok()).map(RemoteId).collect();
@@ -180,7 +182,7 @@ impl Dispatcher {
         }
         for id in self.remote_ids() {
             if let Some(remote) = self.remotes.get_mut(usize::from(id.0)) {
-                remote.last_work = [now; 2];
+                remote.last_work = [now; 3];
             }
             self.pool.want_syncer(now, Role::Syncer(id, Lane::Batch), |_| None::<()>, out);
         }
@@ -300,7 +302,7 @@ impl Dispatcher {
     }
 
     fn lanes(&self) -> impl Iterator<Item = Role> + use<> {
-        self.remote_ids().flat_map(|id| [Role::Syncer(id, Lane::Batch), Role::Syncer(id, Lane::Full)])
+        self.remote_ids().flat_map(|id| Lane::ALL.map(|lane| Role::Syncer(id, lane)))
     }
 
     fn permits(&self, tree: TreeId) -> Option<(RootId, Deletions)> {
@@ -370,7 +372,7 @@ impl Dispatcher {
             self.audited(now, id, end, out);
             return;
         }
-        self.telling.end(role, id, remote, Some(end.outcome));
+        self.telling.end(role, id, remote, Some((end.outcome, &end.left)));
         if remote.is_known_down() && end.outcome != Outcome::RootGone {
             self.telling.give_up_on(remote.tree, id);
         }

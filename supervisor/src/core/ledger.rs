@@ -129,8 +129,8 @@ impl Ledger {
         self.flights.insert(role, Flight { since: self.changes, scope });
     }
 
-    /// The job is over. With `None` it dealt with nothing, and will be done again. A full sync
-    /// does not answer for what a batch of the same remote still `carries`.
+    /// The job is over. With `None` it dealt with nothing, and will be done again. It does not answer
+    /// for what somebody else still `carries`: a batch during a full sync, and who gets what it left out.
     pub fn end(
         &mut self,
         role: Role,
@@ -139,10 +139,9 @@ impl Ledger {
         carries: impl Fn(&RelPath) -> bool,
     ) {
         let Some(Flight { since, scope }) = self.flights.remove(&role) else { return };
-        let is_full = matches!(scope, Scope::All);
         if outcome.is_some() {
             self.each_covered(&scope, |path, cell| {
-                if cell.change <= since && !(is_full && carries(path)) {
+                if cell.change <= since && !carries(path) {
                     cell.dealt_with(remote, outcome);
                 }
             });

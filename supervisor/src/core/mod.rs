@@ -44,11 +44,13 @@ use log::Level;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RemoteId(pub u16);
 
-/// Which of a remote's two syncers.
+/// Which of a remote's syncers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Lane {
     /// Batches of dirty paths, one at a time.
     Batch,
+    /// What does not wait until a long batch is over.
+    Express,
     /// Full syncs, beside the batches.
     Full,
 }
@@ -194,6 +196,13 @@ pub struct JobEnd {
     pub tail: String,
     /// Which paths of a batch failed, where only some did and that is known.
     pub failed: Option<Vec<FailedPath>>,
+    /// Large files that were left out.
+    pub left: Vec<RelPath>,
+}
+
+impl Lane {
+    /// All of them.
+    pub const ALL: [Lane; 3] = [Lane::Batch, Lane::Express, Lane::Full];
 }
 
 /// What to do.

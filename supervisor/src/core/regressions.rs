@@ -67,7 +67,13 @@ impl Fixture {
     }
 
     fn done(&mut self, millis: u64, role: Role, outcome: Outcome) {
-        self.on(millis, Input::Done(role, JobEnd { outcome, status: 23, tail: String::new(), failed: None }));
+        self.on(
+            millis,
+            Input::Done(
+                role,
+                JobEnd { outcome, status: 23, tail: String::new(), failed: None, left: vec![] },
+            ),
+        );
     }
 
     /// What plugins were given to tell since this was last asked.
@@ -201,7 +207,7 @@ fn a_sweep_lets_echoes_and_held_removals_go() {
     backlog.retry(at(10));
     assert_eq!(backlog.next_ready(), held);
     backlog.release(at(10));
-    assert_eq!(backlog.take(at(10), 1000).len(), 1, "a stop lets removals go, and no echo");
+    assert_eq!(backlog.take(at(10), 1000, |_, _| false).len(), 1, "a stop lets removals go, and no echo");
     assert!(backlog.next_ready().is_some_and(|at| at >= ECHO * 4 / 5));
 }
 
@@ -256,7 +262,8 @@ fn many_remotes_that_are_down_remember_no_more_than_a_few() {
         let waiting = remote.failed(usize::MAX).paths;
         waiting.iter().filter(|(_, dirt)| *dirt == Dirt::Removed).count()
     };
-    let refused = JobEnd { outcome: Outcome::Refused, status: 5, tail: String::new(), failed: None };
+    let refused =
+        JobEnd { outcome: Outcome::Refused, status: 5, tail: String::new(), failed: None, left: vec![] };
     core.on(at(100), Input::Done(BATCH, refused), &mut out);
     assert!(core.remotes().iter().all(|remote| remote.pending() >= 60));
     assert_eq!(removals(&core.remotes()[0]), 60);
@@ -407,7 +414,7 @@ fn what_is_approved_stays_so_until_it_is_done() {
         let later = at(100_000 * (n as u64 + 1));
         core.on(
             later,
-            Input::Done(full, JobEnd { outcome, status: 0, tail: String::new(), failed: None }),
+            Input::Done(full, JobEnd { outcome, status: 0, tail: String::new(), failed: None, left: vec![] }),
             &mut out,
         );
         core.on(later, Input::Rescan(TreeId(0), RelPath::root(), LossCause::Overflow), &mut out);

@@ -3,22 +3,27 @@
 mod audit;
 mod bounds;
 mod finish;
+mod flights;
 mod kept;
+mod lanes;
+mod lonely;
 mod reload;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use common::event::{Change, DOUBTED, Dirt, RootId, TreeId};
-use common::message::{Comparison, Deletions, Job, MAX_JOB_BYTES, Outcome, Work};
+use common::event::{Change, Dirt, TreeId};
+use common::message::{Deletions, MAX_JOB_BYTES, Outcome};
 use common::path::RelPath;
 
-use super::backlog::{Backlog, Collapsed, Entry, MAX_PATHS, QUARANTINE, Taken, Traffic};
+use super::Lane;
+use super::backlog::{Backlog, Collapsed, Entry, MAX_PATHS, QUARANTINE, Traffic};
 use super::recursive::Recursive;
-
-use super::{Lane, earliest};
 use audit::Audit;
 pub use audit::{Slice, Standing};
+use common::config::MAX_CONNECTIONS;
+use flights::Flights;
+use lonely::Lonely;
 use reload::Age;
 pub use reload::excludes;
 
@@ -64,14 +69,17 @@ pub struct Remote {
     pub tree: TreeId,
     /// For people: `host::module`.
     pub label: String,
-    /// It takes one connection at a time: a full sync and batches take turns.
-    pub single: bool,
+    /// Most jobs at a time: with one, full syncs and batches take turns.
+    pub connections: u8,
     traffic: Traffic,
     backlog: Backlog,
     /// The root is lost or replaced: what would delete is parked.
     held: bool,
     parked: Backlog,
-    in_flight: Option<Vec<Taken>>,
+    flights: Flights,
+    lonely: Lonely,
+    /// What a small job takes at least.
+    quickest: Option<Duration>,
     recursive: Recursive,
     full: FullLane,
     failures: u32,
@@ -80,8 +88,8 @@ pub struct Remote {
     status: i32,
     /// Something failed, and the fail log tells of it.
     recorded: bool,
-    /// Signs of life in a row without a byte moved.
-    stalls: u8,
+    /// Signs of life in a row without a byte moved, of each lane for batches.
+    stalls: [u8; 2],
     not_before: Duration,
     /// Most bytes of paths in the next batch: half of one that failed as a whole.
     batch_bytes: usize,
@@ -94,7 +102,7 @@ pub struct Remote {
     /// What the disk holds of the full sync that it is to get.
     saved_full: Option<Deletions>,
     /// When each lane was last at work, to retire what idles.
-    pub last_work: [Duration; 2],
+    pub last_work: [Duration; 3],
 }
 
 /// What a remote still has to get after it failed.
@@ -140,26 +148,28 @@ impl Remote {
         Remote {
             tree,
             label,
-            single: false,
+            connections: MAX_CONNECTIONS,
             traffic,
             backlog: Backlog::new(seed),
             held: false,
             parked: Backlog::default(),
-            in_flight: None,
+            flights: Flights::default(),
+            lonely: Lonely::default(),
+            quickest: None,
             recursive: Recursive::default(),
             full: FullLane::default(),
             failures: 0,
             trouble: None,
             status: 0,
             recorded: false,
-            stalls: 0,
+            stalls: [0; 2],
             not_before: Duration::ZERO,
             batch_bytes: MAX_JOB_BYTES,
             audit: (None, false),
             said_partial: None,
             reasons: BTreeMap::new(),
             saved_full: None,
-            last_work: [Duration::ZERO; 2],
+            last_work: [Duration::ZERO; 3],
         }
     }
 
@@ -171,6 +181,7 @@ impl Remote {
                 self.parked.insert(now, change, self.traffic);
             }
             if !(self.held && only_deletes(change.dirt)) {
+                self.note_lonely(now, &change.path);
                 self.backlog.insert(now, change, self.traffic);
             }
         }
@@ -214,13 +225,13 @@ impl Remote {
 
     /// How many paths wait or are in flight.
     pub fn pending(&self) -> usize {
-        self.backlog.len().saturating_add(self.in_flight.as_ref().map_or(0, Vec::len))
+        self.backlog.len().saturating_add(self.flights.iter().count())
     }
 
     /// True when nothing waits and nothing is under way.
     pub fn is_done(&self) -> bool {
         self.backlog.is_empty()
-            && self.in_flight.is_none()
+            && self.flights.is_empty()
             && self.full.wanted.is_none()
             && self.full.running.is_none()
     }
@@ -232,92 +243,24 @@ impl Remote {
 
     /// True while nobody should wait for it: jobs fail, or the one under way moves nothing.
     pub fn is_known_down(&self) -> bool {
-        self.is_in_trouble() || self.stalls >= STALLED
+        self.is_in_trouble() || self.is_stalled()
     }
 
     /// The batch under way has, or has not, moved since its syncer's last sign of life. True when
     /// it has just become known that it does not, or does again.
-    pub fn note_progress(&mut self, progress: Progress) -> bool {
-        let was_stalled = self.stalls >= STALLED;
-        self.stalls = match progress {
-            Progress::Moving => 0,
-            Progress::Stalled => self.stalls.saturating_add(1),
-        };
-        was_stalled != (self.stalls >= STALLED)
-    }
-
-    /// True while the lane works.
-    pub fn is_working(&self, lane: Lane) -> bool {
-        match lane {
-            Lane::Batch => self.in_flight.is_some(),
-            Lane::Full => self.full.running.is_some() || self.audit.1,
+    pub fn note_progress(&mut self, lane: Lane, progress: Progress) -> bool {
+        let was_stalled = self.is_stalled();
+        if let Some(stalls) = self.stalls.get_mut(lane_index(lane)) {
+            *stalls = match progress {
+                Progress::Moving => 0,
+                Progress::Stalled => stalls.saturating_add(1),
+            };
         }
+        was_stalled != self.is_stalled()
     }
 
-    /// Since when the lane has work that could go; `None` when it has none, or works already.
-    pub fn waiting_since(&self, now: Duration, lane: Lane) -> Option<Duration> {
-        let taken = self.single && [Lane::Batch, Lane::Full].iter().any(|&lane| self.is_working(lane));
-        if now < self.not_before || self.is_working(lane) || taken {
-            return None;
-        }
-        match lane {
-            Lane::Batch => self.backlog.next_ready().filter(|&ready| ready <= now),
-            Lane::Full if self.full.wanted.is_some() && now >= self.full.not_before => {
-                Some(self.full.not_before)
-            }
-            Lane::Full => self.audit.0.as_ref().map(|audit| audit.since),
-        }
-        .map(|since| since.max(self.not_before))
-    }
-
-    /// When time alone will give a lane work.
-    pub fn deadline(&self) -> Option<Duration> {
-        let batch = self.backlog.next_ready().filter(|_| self.in_flight.is_none());
-        let full = self.full.wanted.filter(|_| !self.is_working(Lane::Full)).map(|_| self.full.not_before);
-        let audit = self.audit.0.as_ref().filter(|_| !self.is_working(Lane::Full)).map(|audit| audit.since);
-        earliest(earliest(batch, full), audit).map(|at| at.max(self.not_before))
-    }
-
-    /// Takes the next job of a lane out of what waits.
-    pub fn start(&mut self, now: Duration, lane: Lane, root: RootId, deletions: Deletions) -> Option<Job> {
-        let job = match lane {
-            Lane::Batch => {
-                let taken = self.backlog.take(now, self.batch_bytes);
-                if taken.is_empty() {
-                    return None;
-                }
-                if self.full.running.is_some() {
-                    self.full.replay.put_back(taken.clone(), None);
-                    self.bound_replay(now, MAX_PATHS);
-                }
-                let work =
-                    Work::Batch(taken.iter().map(|(path, entry)| (path.clone(), entry.dirt)).collect());
-                let deep = |dirt| matches!(dirt, Dirt::Deep | Dirt::RemovedDir);
-                let subtrees =
-                    taken.iter().filter(|(_, entry)| deep(entry.dirt)).map(|(path, _)| path.clone());
-                self.recursive.begin(now, lane, subtrees);
-                let doubted = taken.iter().any(|(_, entry)| entry.mask & DOUBTED != 0);
-                let by = if doubted { Comparison::Checksums } else { Comparison::Times };
-                self.in_flight = Some(taken);
-                Job { root, deletions, max_delete: None, by, work }
-            }
-            Lane::Full if self.full.wanted.is_none() || now < self.full.not_before => {
-                self.begin_audit(root)?
-            }
-            Lane::Full => {
-                let wanted = self.full.wanted.take()?;
-                self.full.running = Some(wanted);
-                // Another root stands there: what it does not delete is owed once the right one is back.
-                self.full.withheld |= wanted == Deletions::Travel && deletions == Deletions::Held;
-                let deletions =
-                    if wanted == Deletions::Held || self.holds_full() { Deletions::Held } else { deletions };
-                let all = (deletions == Deletions::Travel).then(RelPath::root);
-                self.recursive.begin(now, lane, all.into_iter());
-                Job { root, deletions, max_delete: None, by: Comparison::Times, work: Work::Full }
-            }
-        };
-        self.note_work(now, lane);
-        Some(job)
+    fn is_stalled(&self) -> bool {
+        self.stalls.iter().any(|&stalls| stalls >= STALLED)
     }
 
     /// Lets everything go that is held or waits for its next try.
@@ -336,8 +279,7 @@ impl Remote {
     /// At most `most` paths are named.
     pub fn failed(&self, most: usize) -> Failed<'_> {
         let down = self.is_in_trouble();
-        let in_flight = self.in_flight.iter().flatten().map(|(path, entry)| (path, entry));
-        let all = self.backlog.iter().chain(in_flight);
+        let all = self.backlog.iter().chain(self.flights.iter());
         let mut paths =
             all.filter(|(_, entry)| down || entry.attempts > 0).map(|(path, entry)| (path, entry.dirt));
         let full = self.full.wanted.or(self.full.running).filter(|_| down || self.full.has_failed());
@@ -368,17 +310,13 @@ impl Remote {
         self.backlog.holds(path) || self.parked.holds(path)
     }
 
-    /// Paths of the batch under way.
+    /// Paths of the batches under way.
     pub fn in_flight(&self) -> impl Iterator<Item = &RelPath> {
-        self.in_flight.iter().flatten().map(|(path, _)| path)
+        self.flights.iter().map(|(path, _)| path)
     }
 
     fn note_work(&mut self, now: Duration, lane: Lane) {
-        let slot = match lane {
-            Lane::Batch => 0,
-            Lane::Full => 1,
-        };
-        if let Some(last) = self.last_work.get_mut(slot) {
+        if let Some(last) = self.last_work.get_mut(lane_index(lane)) {
             *last = now;
         }
     }
@@ -387,6 +325,15 @@ impl Remote {
 impl FullLane {
     fn has_failed(&self) -> bool {
         self.partial > 0 || self.failures > 0
+    }
+}
+
+/// The lane's place among all; those for batches come first.
+pub fn lane_index(lane: Lane) -> usize {
+    match lane {
+        Lane::Batch => 0,
+        Lane::Express => 1,
+        Lane::Full => 2,
     }
 }
 

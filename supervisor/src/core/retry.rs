@@ -8,8 +8,9 @@ use common::message::Outcome;
 /// First and longest pause after an outcome.
 fn pace(outcome: Outcome) -> (Duration, Duration) {
     let (first, longest) = match outcome {
-        // A try at a dead port costs a few milliseconds; being late costs the user.
-        Outcome::Unreachable | Outcome::TimedOut => (500, 10_000),
+        // A try at a dead port costs next to nothing; being late costs the user.
+        Outcome::Unreachable => (500, 800),
+        Outcome::TimedOut => (500, 10_000),
         Outcome::Broken | Outcome::Limit => (500, 30_000),
         // Somebody has to change something first.
         Outcome::Refused

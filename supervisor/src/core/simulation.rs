@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use common::event::{Change, Dirt, RootId, TreeId};
-use common::message::{Deletions, Job, Outcome, RootLoss, Verdict, Work};
+use common::message::{Deletions, Job, Load, Outcome, RootLoss, Verdict, Work};
 use common::path::RelPath;
 use proptest::prelude::*;
 
@@ -166,7 +166,11 @@ impl World {
         let Role::Syncer(id, lane) = role else { panic!("a job for {role:?}") };
         assert!(!self.gone.contains(&usize::from(id.0)), "a job for a remote that is gone");
         if let Work::Batch(paths) = &job.work {
-            assert_eq!(lane, Lane::Batch);
+            let other = if lane == Lane::Batch { Lane::Express } else { Lane::Batch };
+            if let Some(Work::Batch(beside)) = self.jobs.get(&Role::Syncer(id, other)).map(|job| &job.work) {
+                let meets = |path: &RelPath| beside.iter().any(|(it, _)| it.overlaps(path));
+                assert!(!paths.iter().any(|(path, _)| meets(path)), "two jobs with one path");
+            }
             assert!(job.root == OTHER || job.deletions == Deletions::Travel, "deletions are lost");
             for (path, dirt) in paths {
                 let removal = matches!(dirt, Dirt::Removed | Dirt::RemovedDir);
@@ -189,12 +193,17 @@ impl World {
         let Some(job) = self.jobs.remove(&role) else { return };
         let Role::Syncer(id, _) = role else { return };
         let n = usize::from(id.0);
+        let mut left = vec![];
         if outcome == Outcome::Done {
             match job.work {
                 Work::Full => drop(self.unseeded.remove(&n)),
                 Work::Verify { .. } => {}
                 Work::Batch(paths) => {
                     for (path, dirt) in paths {
+                        if job.load == Load::Light && dirt == Dirt::Touched && is_large(&path) {
+                            left.push(path);
+                            continue;
+                        }
                         let covers =
                             |owed: &RelPath| *owed == path || (dirt != Dirt::Touched && owed.is_below(&path));
                         let late = &self.late[n];
@@ -203,7 +212,7 @@ impl World {
                 }
             }
         }
-        self.tell(Input::Done(role, JobEnd { outcome, status: 0, tail: String::new(), failed: None }));
+        self.tell(Input::Done(role, JobEnd { outcome, status: 0, tail: String::new(), failed: None, left }));
     }
 
     fn tell_plugin(&mut self, verdict: Verdict) {
@@ -247,8 +256,11 @@ impl World {
     }
 
     fn reload(&mut self, fates: &[u8], new: bool) {
-        let described =
-            |label: &str| Described { label: label.to_owned(), traffic: Traffic::OneWay, single: new };
+        let described = |label: &str| Described {
+            label: label.to_owned(),
+            traffic: Traffic::OneWay,
+            connections: if new { 1 } else { 3 },
+        };
         let fates: Vec<Fate> = (0..self.owed.len())
             .map(|n| match fates.get(n) {
                 Some(0) if n > 0 => Fate::Removed,
@@ -308,6 +320,11 @@ impl World {
         }
         panic!("it does not come to rest: {:?}", self.core);
     }
+}
+
+/// Some files are.
+fn is_large(path: &RelPath) -> bool {
+    path.as_bytes().last().is_some_and(|last| last % 4 == 0)
 }
 
 /// Whether a job that lists `path` deals with `other` too.

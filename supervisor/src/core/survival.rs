@@ -21,6 +21,7 @@ use super::{Action, Input, JobEnd, Lane, RemoteId, Role};
 const TREE: TreeId = TreeId(0);
 const ROOT: RootId = RootId { device: 1, inode: 2, born: 3 };
 const BATCH: Role = Role::Syncer(RemoteId(0), Lane::Batch);
+const EXPRESS: Role = Role::Syncer(RemoteId(0), Lane::Express);
 const FULL: Role = Role::Syncer(RemoteId(0), Lane::Full);
 
 /// What the file holds.
@@ -189,7 +190,10 @@ impl World {
         if outcome == Outcome::Done {
             self.transfer(&job);
         }
-        self.tell(Input::Done(role, JobEnd { outcome, status: 0, tail: String::new(), failed: None }));
+        self.tell(Input::Done(
+            role,
+            JobEnd { outcome, status: 0, tail: String::new(), failed: None, left: vec![] },
+        ));
     }
 
     fn transfer(&mut self, job: &Job) {
@@ -321,7 +325,7 @@ impl World {
         for _ in 0..400 {
             self.hear_watcher();
             self.hear_keeper();
-            for role in [BATCH, FULL] {
+            for role in [BATCH, EXPRESS, FULL] {
                 self.finish(role, Outcome::Done);
             }
             self.now += Duration::from_millis(300);
@@ -385,7 +389,7 @@ proptest! {
                 4 | 5 => world.remove(n),
                 6..=8 => world.hear_watcher(),
                 9 | 10 => world.hear_keeper(),
-                11 => world.finish(BATCH, Outcome::Done),
+                11 => world.finish(if n % 3 == 0 { EXPRESS } else { BATCH }, Outcome::Done),
                 12 => world.finish(if n % 2 == 0 { BATCH } else { FULL }, Outcome::Unreachable),
                 13 => {
                     world.now += Duration::from_millis(u64::from(n) * 8);

@@ -14,7 +14,7 @@ use super::outlet::{Event, Outlet, Turn};
 use super::pool::Pool;
 use super::remote::Remote;
 use super::retry::Jitter;
-use super::{Action, Blame, Pace, PluginId, RemoteId, Role, earliest, notice};
+use super::{Action, Blame, Lane, Pace, PluginId, RemoteId, Role, earliest, notice};
 
 /// How long a stop waits for a plugin that is being started.
 const ABSENT: Duration = Duration::from_secs(2);
@@ -72,12 +72,17 @@ impl Telling {
         }
     }
 
-    /// A job is over; `None` when its syncer died. `remote` is what it was for, as it is now.
-    pub fn end(&mut self, role: Role, id: RemoteId, remote: &Remote, outcome: Option<Outcome>) {
-        if let Some(ledger) = self.ledger(remote.tree) {
+    /// A job is over, and what it left out; `None` when its syncer died. `remote` is what it was for,
+    /// as it is now.
+    pub fn end(&mut self, role: Role, id: RemoteId, remote: &Remote, end: Option<(Outcome, &[RelPath])>) {
+        let Some(ledger) = self.ledger(remote.tree) else { return };
+        let outcome = end.map_or(Some(RemoteOutcome::Failed), |(outcome, _)| standing(outcome));
+        if let Role::Syncer(_, Lane::Full) = role {
             let in_flight: BTreeSet<&RelPath> = remote.in_flight().collect();
-            let carries = |path: &RelPath| in_flight.contains(path) || remote.carries(path);
-            ledger.end(role, id, outcome.map_or(Some(RemoteOutcome::Failed), standing), carries);
+            ledger.end(role, id, outcome, |path| in_flight.contains(path) || remote.carries(path));
+        } else {
+            let left = end.map_or(&[][..], |(_, left)| left);
+            ledger.end(role, id, outcome, |path| left.contains(path));
         }
     }
 

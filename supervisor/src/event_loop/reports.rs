@@ -122,7 +122,7 @@ impl EventLoop {
                 }
                 self.tell(Input::Differs(role, found));
             }
-            SyncerReport::Done { ticket, outcome, status, mut tail, mut failed } => {
+            SyncerReport::Done { ticket, outcome, status, mut tail, mut failed, left } => {
                 self.expect_ready(pid)?;
                 let child = self.children.get_mut(&pid).ok_or("a child that does not exist")?;
                 if child.ticket != Some(ticket) {
@@ -133,7 +133,7 @@ impl EventLoop {
                 for path in failed.iter_mut().flatten() {
                     path.reason = one_line(&path.reason, MAX_REASON);
                 }
-                self.tell(Input::Done(role, JobEnd { outcome, status, tail, failed }));
+                self.tell(Input::Done(role, JobEnd { outcome, status, tail, failed, left }));
             }
         }
         Ok(())

@@ -313,7 +313,7 @@ fn key(remote: &Remote) -> Vec<u8> {
 }
 
 fn described(remote: &Remote) -> Described {
-    Described { label: label(remote), traffic: traffic(remote), single: remote.connections <= 1 }
+    Described { label: label(remote), traffic: traffic(remote), connections: remote.connections }
 }
 
 fn minutes(minutes: u32) -> Duration {

@@ -106,6 +106,7 @@ impl Role {
                 status: 0,
                 tail: String::new(),
                 failed: None,
+                left: vec![],
             };
             uplink.send(&done).map_err(io::Error::other)
         })

@@ -386,7 +386,14 @@ impl Hostile<SyncerOrder> {
     }
 
     fn done(&self, ticket: u64, tail: String) -> io::Result<()> {
-        self.say(&SyncerReport::Done { ticket, outcome: Outcome::Unreachable, status: 0, tail, failed: None })
+        self.say(&SyncerReport::Done {
+            ticket,
+            outcome: Outcome::Unreachable,
+            status: 0,
+            tail,
+            failed: None,
+            left: vec![],
+        })
     }
 
     fn next_ticket(&self) -> io::Result<u64> {

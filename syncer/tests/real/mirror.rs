@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use common::config::{FilterExpression, Remote, RsyncOptions};
 use common::confine::{Confined, Confinement};
 use common::event::{Dirt, RootId};
-use common::message::{Comparison, Deletions, Job, Outcome, SyncSlice, Work};
+use common::message::{Comparison, Deletions, Job, Load, Outcome, SyncSlice, Work};
 use common::path::RelPath;
 use syncer::{JobEnd, Worker};
 
@@ -91,6 +91,7 @@ impl Mirror {
                 deletions: self.deletions,
                 max_delete: self.max_delete,
                 by: Comparison::Times,
+                load: Load::Any,
                 work,
             },
             &mut |_| {},
@@ -209,7 +210,7 @@ fn slice(source: &Path, port: u16) -> SyncSlice {
         delete: true,
         filter: vec![],
         excludes: vec![],
-        warm: false,
+        warm: None,
         debug: false,
         confinement: Confinement::none(),
     }

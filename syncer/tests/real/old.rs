@@ -12,7 +12,7 @@ use common::config::Ssh;
 use common::confine::Confined;
 use common::event::Dirt::{self, Deep, Removed, RemovedDir, Touched};
 use common::event::RootId;
-use common::message::{Comparison, Job, Outcome, SshSlice, SyncSlice, Work};
+use common::message::{Comparison, Job, Load, Outcome, SshSlice, SyncSlice, Work};
 use common::path::RelPath;
 use syncer::{JobEnd, Worker};
 
@@ -26,14 +26,21 @@ pub(crate) struct Life<'a> {
 
 impl<'a> Life<'a> {
     pub(crate) fn new(mirror: &'a Mirror) -> Life<'a> {
-        let worker = Worker::new(SyncSlice { warm: true, ..mirror.slice.clone() }, Confined::not()).unwrap();
+        let worker =
+            Worker::new(SyncSlice { warm: Some(60), ..mirror.slice.clone() }, Confined::not()).unwrap();
         Life { mirror, worker }
     }
 
     pub(crate) fn run(&mut self, work: Work) -> JobEnd {
         let root = RootId::from(&fs::metadata(&self.mirror.source).unwrap());
-        let job =
-            Job { root, deletions: self.mirror.deletions, max_delete: None, by: Comparison::Times, work };
+        let job = Job {
+            root,
+            deletions: self.mirror.deletions,
+            max_delete: None,
+            by: Comparison::Times,
+            load: Load::Any,
+            work,
+        };
         let end = self.worker.run(&job, &mut |_| {}, &mut |_| {});
         self.worker.warm_up(&job, &end);
         end

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use common::confine::Confined;
 use common::event::RootId;
 use common::message::DifferenceKind::{self, Attributes, Content, Extra, Missing};
-use common::message::{Comparison, Deletions, Job, Outcome, Work};
+use common::message::{Comparison, Deletions, Job, Load, Outcome, Work};
 use common::path::RelPath;
 use syncer::{JobEnd, Worker};
 
@@ -25,7 +25,14 @@ fn verify(mirror: &Mirror, tops: &[&str], by: Comparison) -> Verified {
     let root = RootId::from(&fs::metadata(&mirror.source).unwrap());
     let tops = tops.iter().map(|top| RelPath::new(*top).unwrap()).collect();
     let work = Work::Verify { tops, by };
-    let job = Job { root, deletions: Deletions::Held, max_delete: None, by: Comparison::Times, work };
+    let job = Job {
+        root,
+        deletions: Deletions::Held,
+        max_delete: None,
+        by: Comparison::Times,
+        load: Load::Any,
+        work,
+    };
     let mut worker = Worker::new(mirror.slice.clone(), Confined::not()).unwrap();
     let (mut found, mut frames) = (Vec::new(), Vec::new());
     let end = worker.run(&job, &mut |_| {}, &mut |differences| {
@@ -197,6 +204,7 @@ fn an_empty_and_another_root() {
         deletions: Deletions::Travel,
         max_delete: None,
         by: Comparison::Times,
+        load: Load::Any,
         work: Work::Verify { tops: vec![RelPath::root()], by: Comparison::Times },
     };
     let mut worker = Worker::new(mirror.slice.clone(), Confined::not()).unwrap();

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use common::confine::Confined;
 use common::event::{Dirt, RootId};
-use common::message::{Comparison, Deletions, Job, Outcome, SyncSlice};
+use common::message::{Comparison, Deletions, Job, Load, Outcome, SyncSlice};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use syncer::Worker;
@@ -21,7 +21,7 @@ impl Warmed {
     /// A worker whose last job left an rsync waiting.
     fn new() -> Warmed {
         let mirror = Mirror::start();
-        let slice = SyncSlice { warm: true, ..mirror.slice.clone() };
+        let slice = SyncSlice { warm: Some(60), ..mirror.slice.clone() };
         let mut warmed = Warmed { worker: Worker::new(slice, Confined::not()).unwrap(), mirror };
         warmed.mirror.write("first");
         assert_eq!(warmed.run("first", Deletions::Travel), Outcome::Done);
@@ -37,6 +37,7 @@ impl Warmed {
             deletions,
             max_delete: None,
             by: Comparison::Times,
+            load: Load::Any,
             work: batch(&[(path, Dirt::Touched)]),
         };
         let end = self.worker.run(&job, &mut |_| {}, &mut |_| {});

@@ -121,7 +121,7 @@ pub(crate) static HEAD: Known = with(
         once("privileges", &["firstUid", "readAll", "sandbox"]),
         many("limits", LIMITS),
         once("sandbox", START),
-        once("warm", START),
+        once("warm", &["start", "idle"]),
         once("state", &["start", "path"]),
     ],
 );

@@ -4,15 +4,13 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
 use super::super::xml::{Attribute, Element, Span};
-use super::super::{Auth, MAX_REMOTES, Remote, RsyncOptions, Ssh};
+use super::super::{Auth, MAX_CONNECTIONS, MAX_REMOTES, Remote, RsyncOptions, Ssh};
 use super::rsync::{Block, Transport};
 use super::values::Reader;
 
 const REMOTE: &str = "<remote ip=\"host\" name=\"module\"/>";
 /// KiB a second: ten gigabytes are beyond any wire.
 const MAX_BWLIMIT: u32 = 10_000_000;
-/// A batch of changes, and beside it a full sync.
-const MAX_CONNECTIONS: u8 = 2;
 /// rsync's own word for it.
 const CONNECT_TIMEOUT: &[u8] = b"--contimeout";
 

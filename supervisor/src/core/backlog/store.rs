@@ -126,7 +126,7 @@ impl Store {
         }
     }
 
-    fn find(&self, path: &[u8]) -> Option<u32> {
+    pub(super) fn find(&self, path: &[u8]) -> Option<u32> {
         let number = self.by_path.from(|it| path_of(&self.places, it) < Some(path)).next()?;
         (path_of(&self.places, number) == Some(path)).then_some(number)
     }

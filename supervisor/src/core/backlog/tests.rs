@@ -96,16 +96,16 @@ fn first_come_first_served_within_the_bytes_given() {
         insert(&mut backlog, T, path, Dirt::Touched);
     }
     insert(&mut backlog, T + HOLD, "z", Dirt::Touched);
-    let taken = backlog.take(T, (1 + PATH_OVERHEAD) * 2);
+    let taken = backlog.take(T, (1 + PATH_OVERHEAD) * 2, |_, _| false);
     assert_eq!(taken.iter().map(|(p, _)| p.as_bytes()).collect::<Vec<_>>(), [b"z", b"a"]);
-    assert_eq!(backlog.take(T, 0).len(), 1, "at least one");
+    assert_eq!(backlog.take(T, 0, |_, _| false).len(), 1, "at least one");
 }
 
 #[test]
 fn what_happens_meanwhile_comes_after_what_is_put_back() {
     let mut backlog = Backlog::default();
     insert(&mut backlog, T, "d", Dirt::RemovedDir);
-    let taken = backlog.take(T, 100);
+    let taken = backlog.take(T, 100, |_, _| false);
     insert(&mut backlog, T, "d", Dirt::Touched);
     backlog.put_back(taken, None);
     assert_eq!(waiting(&backlog), [("d".to_owned(), Dirt::Deep)]);
@@ -117,7 +117,7 @@ fn entries_of_another_backlog_do_not_push_out_ours() {
     insert(&mut one, T, "a", Dirt::Touched);
     insert(&mut other, T, "b", Dirt::Touched);
     one.put_back(other.drain(), None);
-    assert_eq!(one.take(T, usize::MAX).len(), 2);
+    assert_eq!(one.take(T, usize::MAX, |_, _| false).len(), 2);
 }
 
 #[test]
@@ -278,7 +278,7 @@ proptest! {
         prop_assert_eq!(backlog.store.turns().count(), backlog.store.iter().count());
         prop_assert_eq!(backlog.store.len(), backlog.store.iter().count());
         let count = backlog.len();
-        let taken = backlog.take(T + Duration::from_secs(60), usize::MAX);
+        let taken = backlog.take(T + Duration::from_secs(60), usize::MAX, |_, _| false);
         prop_assert_eq!(taken.len(), count);
         prop_assert!(backlog.is_empty() && backlog.next_ready().is_none());
     }

@@ -106,7 +106,9 @@ impl Backlog {
         let Pending { dirt, since: at, attempts, .. } = *pending;
         let entry = match self.store.get(path.as_bytes()) {
             Some(&newer) => Entry { dirt: dirt.then(newer.dirt), at, ..newer },
-            None => Entry { dirt, mask: 0, ready: now, at, attempts, sequence: 0, saved: false },
+            None => {
+                Entry { dirt, mask: 0, ready: now, at, attempts, sequence: 0, saved: false, heavy: false }
+            }
         };
         self.link(path, entry);
     }

@@ -266,7 +266,7 @@ impl Dispatcher {
     /// The remote is configured no more: who waits for its comparison is told so.
     pub(super) fn forget_audits(&mut self, now: Duration, id: RemoteId, out: &mut Vec<Action>) {
         let tail = "it is configured no more".to_owned();
-        let end = JobEnd { outcome: Outcome::Misconfigured, status: 0, tail, failed: None };
+        let end = JobEnd { outcome: Outcome::Misconfigured, status: 0, tail, failed: None, left: vec![] };
         while self.audits.queues.get(&id).is_some_and(|queue| !queue.is_empty()) {
             self.end_audit(now, id, Some(&end), out);
         }

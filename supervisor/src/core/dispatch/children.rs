@@ -11,8 +11,8 @@ use crate::core::{Action, Input, Lane, Pace, Role, notice};
 impl Dispatcher {
     pub(super) fn alive(&mut self, now: Duration, role: Role, pace: Pace, out: &mut Vec<Action>) {
         self.pool.pace(now, role, pace, out);
-        if let Some(remote) = self.batch_of(role)
-            && remote.note_progress(Progress::Moving)
+        if let Some((remote, lane)) = self.batch_of(role)
+            && remote.note_progress(lane, Progress::Moving)
         {
             out.push(notice::moves_again(&remote.label));
         }
@@ -21,8 +21,8 @@ impl Dispatcher {
     /// A job without progress still lives; but nobody waits for its remote any more.
     pub(super) fn stalled(&mut self, now: Duration, role: Role, out: &mut Vec<Action>) {
         self.pool.pace(now, role, Pace::Busy, out);
-        let Some(remote) = self.batch_of(role) else { return };
-        if remote.note_progress(Progress::Stalled) {
+        let Some((remote, lane)) = self.batch_of(role) else { return };
+        if remote.note_progress(lane, Progress::Stalled) {
             out.push(notice::stalled(remote));
         }
         if let (true, tree, Role::Syncer(id, _)) = (remote.is_known_down(), remote.tree, role) {
@@ -30,10 +30,12 @@ impl Dispatcher {
         }
     }
 
-    /// The remote whose batches this syncer sends.
-    pub(super) fn batch_of(&mut self, role: Role) -> Option<&mut Remote> {
+    /// The remote whose batches this syncer sends, and in which lane.
+    pub(super) fn batch_of(&mut self, role: Role) -> Option<(&mut Remote, Lane)> {
         match role {
-            Role::Syncer(id, Lane::Batch) => self.remotes.get_mut(usize::from(id.0)),
+            Role::Syncer(id, lane @ (Lane::Batch | Lane::Express)) => {
+                Some((self.remotes.get_mut(usize::from(id.0))?, lane))
+            }
             Role::Syncer(_, Lane::Full) | Role::Watcher | Role::Keeper | Role::Plugin(_) => None,
         }
     }

@@ -8,7 +8,7 @@ use log::Level;
 
 use super::super::restart::Event;
 use super::{DRAIN_LEAST, DRAIN_MOST, Dispatcher, RETIRE, STUCK};
-use crate::core::remote::Remote;
+use crate::core::remote::{Remote, lane_index};
 use crate::core::{Action, Lane, Pace, Role, notice};
 
 /// Whose turn it is: new remotes come last, and then whoever was at work last.
@@ -16,10 +16,7 @@ type Claim = (bool, Duration);
 
 impl Dispatcher {
     pub(super) fn working(&self) -> usize {
-        let lanes = |remote: &Remote| {
-            usize::from(remote.is_working(Lane::Batch))
-                .saturating_add(usize::from(remote.is_working(Lane::Full)))
-        };
+        let lanes = |remote: &Remote| Lane::ALL.iter().filter(|&&lane| remote.is_working(lane)).count();
         self.remotes.iter().map(lanes).sum()
     }
 
@@ -42,11 +39,7 @@ impl Dispatcher {
         if remote.is_working(lane) {
             return None;
         }
-        let [batch, full] = remote.last_work;
-        Some(match lane {
-            Lane::Batch => batch,
-            Lane::Full => full,
-        })
+        remote.last_work.get(lane_index(lane)).copied()
     }
 
     /// How readily a syncer makes room for one that was last at work at `claim`: first those
@@ -63,7 +56,7 @@ impl Dispatcher {
         let Role::Syncer(id, lane) = role else { return None };
         let remote = self.remotes.get(usize::from(id.0))?;
         self.permits(remote.tree)?;
-        remote.waiting_since(now, lane).filter(|_| lane == Lane::Batch || self.draining.is_none())
+        remote.waiting_since(now, lane).filter(|_| lane != Lane::Full || self.draining.is_none())
     }
 
     pub(super) fn drain(&mut self, now: Duration, out: &mut Vec<Action>) {

@@ -63,8 +63,8 @@ pub struct Described {
     pub label: String,
     /// Whether it mirrors back.
     pub traffic: Traffic,
-    /// Whether it takes one connection at a time.
-    pub single: bool,
+    /// Most jobs at a time.
+    pub connections: u8,
 }
 
 /// A remote that is new.
@@ -179,10 +179,10 @@ impl Dispatcher {
     fn change_remote(&mut self, now: Duration, id: RemoteId, it: Described, out: &mut Vec<Action>) {
         let Some(remote) = self.remote_mut(id.0) else { return };
         remote.describe(it.label, it.traffic);
-        remote.single = it.single;
+        remote.connections = it.connections;
         // What failed may have failed for what has changed.
         remote.sweep(now);
-        for lane in [Lane::Batch, Lane::Full] {
+        for lane in Lane::ALL {
             self.replace(now, Role::Syncer(id, lane), out);
         }
     }
@@ -196,7 +196,7 @@ impl Dispatcher {
         if let Some(tree) = self.trees.get_mut(usize::from(tree.0)) {
             tree.remotes.retain(|&other| other != id);
         }
-        for lane in [Lane::Batch, Lane::Full] {
+        for lane in Lane::ALL {
             let role = Role::Syncer(id, lane);
             self.stale.remove(&role);
             self.pool.on(now, role, Event::Unwanted, out);
@@ -214,7 +214,7 @@ impl Dispatcher {
         };
         let seed = self.seed.wrapping_add(u64::from(id));
         let mut remote = Remote::new(tree_id, it.label, it.traffic, seed);
-        (remote.single, remote.last_work) = (it.single, [now; 2]);
+        (remote.connections, remote.last_work) = (it.connections, [now; 3]);
         if self.keeping.is_some() {
             remote.keep(self.epoch);
         }

@@ -1,6 +1,6 @@
 //! What the core is told before anything happens.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use common::config::DeleteGuard;
@@ -44,8 +44,8 @@ pub struct Setup {
     pub delete: bool,
     /// Comparisons that come round by themselves.
     pub audit: Option<AuditPlan>,
-    /// Remotes that take one connection at a time.
-    pub single: BTreeSet<RemoteId>,
+    /// Remotes that take fewer jobs at a time than there are lanes, and how many.
+    pub connections: BTreeMap<RemoteId, u8>,
 }
 
 /// One that keeps nothing and mirrors nothing.
@@ -68,7 +68,7 @@ impl Default for Setup {
             filter: Filter::new(&[]).unwrap(),
             delete: true,
             audit: None,
-            single: BTreeSet::new(),
+            connections: BTreeMap::new(),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use common::event::RootId;
-use common::message::{Comparison, Deletions, Job, Outcome, Work};
+use common::message::{Comparison, Deletions, Job, Load, Outcome, Work};
 use common::path::RelPath;
 
 use super::Remote;
@@ -81,7 +81,7 @@ impl Remote {
     /// True when all that was seen until `since` has arrived.
     pub fn is_confirmed(&self, since: Duration) -> bool {
         let is_old = |at: Duration| at <= since;
-        let flying = self.in_flight.iter().flatten().any(|(_, entry)| is_old(self.backlog.since(entry.at)));
+        let flying = self.flights.iter().any(|(_, entry)| is_old(self.backlog.since(entry.at)));
         let waiting = self.backlog.iter().any(|(_, entry)| is_old(self.backlog.since(entry.at)));
         let full = !self.full_is_idle() && is_old(self.full.asked);
         !flying && !waiting && !full && self.parked.is_empty()
@@ -128,7 +128,8 @@ impl Remote {
             Slice::Root => Vec::new(),
         };
         let work = Work::Verify { tops, by };
-        Some(Job { root, deletions: Deletions::Travel, max_delete: None, by: Comparison::Times, work })
+        let (by, load) = (Comparison::Times, Load::Any);
+        Some(Job { root, deletions: Deletions::Travel, max_delete: None, by, load, work })
     }
 
     pub(super) fn end_audit(&mut self) {

@@ -1,12 +1,12 @@
 //! How a job ends, and what becomes of what it carried.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use common::message::{Deletions, MAX_JOB_BYTES, Outcome};
 use common::path::RelPath;
 
-use super::{Age, Remote, Turn, may_delete, only_deletes};
+use super::{Age, Remote, Turn, lane_index, may_delete, only_deletes};
 use crate::core::backlog::{MAX_PATHS, QUARANTINE, Taken, cost_of};
 use crate::core::retry::{Jitter, delay, doubled};
 use crate::core::{Blame, JobEnd, Lane};
@@ -29,12 +29,12 @@ impl Remote {
     pub fn finish(&mut self, now: Duration, lane: Lane, end: &JobEnd, jitter: &mut Jitter) -> Turn {
         self.note_work(now, lane);
         self.recursive.end(now, lane);
-        self.stalls = 0;
+        self.still(lane);
         if end.outcome != Outcome::Done {
             self.status = end.status;
         }
         let turn = match lane {
-            Lane::Batch => self.finish_batch(now, end, jitter),
+            Lane::Batch | Lane::Express => self.finish_batch(now, lane, end, jitter),
             Lane::Full if self.is_auditing(lane) => {
                 self.end_audit();
                 Turn::None
@@ -60,14 +60,14 @@ impl Remote {
     /// A syncer died with its job, which goes back to the head.
     pub fn abandon(&mut self, now: Duration, lane: Lane, blame: Blame) {
         self.recursive.end(now, lane);
-        self.stalls = 0;
+        self.still(lane);
         match lane {
-            Lane::Batch => {
-                if let Some(taken) = self.in_flight.take() {
+            Lane::Batch | Lane::Express => {
+                if let Some(flight) = self.flights.replace(lane, None) {
                     if blame == Blame::Work {
-                        self.halve(&taken);
+                        self.halve(&flight.taken);
                     }
-                    self.put_back(now, taken, None);
+                    self.put_back(now, flight.taken, None);
                 }
             }
             Lane::Full if self.is_auditing(lane) => self.audit_again(now),
@@ -80,8 +80,34 @@ impl Remote {
         }
     }
 
-    fn finish_batch(&mut self, now: Duration, end: &JobEnd, jitter: &mut Jitter) -> Turn {
-        let Some(taken) = self.in_flight.take() else { return Turn::None };
+    /// The lane's job is over: what does not move there is none of it any more.
+    fn still(&mut self, lane: Lane) {
+        if let Some(stalls) = self.stalls.get_mut(lane_index(lane)) {
+            *stalls = 0;
+        }
+    }
+
+    /// Large files that were left out go back, and travel by themselves.
+    fn set_apart(&mut self, now: Duration, taken: Vec<Taken>, left: &[RelPath]) -> Vec<Taken> {
+        if left.is_empty() {
+            return taken;
+        }
+        let left: BTreeSet<&RelPath> = left.iter().collect();
+        let (mut heavy, rest): (Vec<Taken>, Vec<Taken>) =
+            taken.into_iter().partition(|(path, _)| left.contains(path));
+        for (_, entry) in &mut heavy {
+            entry.heavy = true;
+        }
+        self.put_back(now, heavy, None);
+        rest
+    }
+
+    fn finish_batch(&mut self, now: Duration, lane: Lane, end: &JobEnd, jitter: &mut Jitter) -> Turn {
+        let Some(flight) = self.flights.replace(lane, None) else { return Turn::None };
+        if end.outcome == Outcome::Done {
+            self.note_pace(now, &flight);
+        }
+        let taken = self.set_apart(now, flight.taken, &end.left);
         match end.outcome {
             Outcome::Done | Outcome::RootEmpty => {
                 self.batch_bytes = self.batch_bytes.saturating_mul(2).min(MAX_JOB_BYTES);

@@ -85,7 +85,7 @@ impl Remote {
     pub fn tell_again(&mut self) {
         self.backlog.tell_again();
         self.parked.tell_again();
-        for (path, _) in self.in_flight.iter().flatten() {
+        for (path, _) in self.flights.iter() {
             self.backlog.touch(path);
         }
     }
@@ -93,8 +93,7 @@ impl Remote {
     /// What has changed since the disk was last told, `most` paths of it at most; how many were
     /// looked at.
     pub fn tell(&mut self, id: u16, most: usize, tell: &mut dyn FnMut(Edit)) -> usize {
-        let in_flight: HashMap<&RelPath, &Entry> =
-            self.in_flight.iter().flatten().map(|(path, entry)| (path, entry)).collect();
+        let in_flight: HashMap<&RelPath, &Entry> = self.flights.iter().collect();
         let reasons = &self.reasons;
         let pending = |path: &RelPath, waiting: Option<&Entry>, flying: Option<&Entry>| {
             let (dirt, entry) = match (flying, waiting) {

@@ -57,12 +57,8 @@ impl Remote {
             let all = backlog.drain();
             backlog.put_back(all.into_iter().filter(is_wanted).collect(), None);
         }
-        if let Some(taken) = self.in_flight.take() {
-            let (wanted, excluded): (Vec<Taken>, Vec<Taken>) = taken.into_iter().partition(is_wanted);
-            for (path, _) in &excluded {
-                self.backlog.settled(path);
-            }
-            self.in_flight = Some(wanted);
+        for (path, _) in self.flights.drop_if(|taken| !is_wanted(taken)) {
+            self.backlog.settled(&path);
         }
         self.reasons.retain(|path, _| !filter.excludes_within(path, EntryKind::File));
     }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::core::JobEnd;
 use crate::core::retry::Jitter;
+use common::event::RootId;
 
 const ROOT: RootId = RootId { device: 1, inode: 2, born: 3 };
 const T: Duration = Duration::from_secs(1);
@@ -14,7 +15,7 @@ fn remote() -> Remote {
 /// Runs the full sync that is wanted; what it may delete.
 fn run(remote: &mut Remote, permitted: Deletions, outcome: Outcome) -> Option<Deletions> {
     let job = remote.start(T, Lane::Full, ROOT, permitted)?;
-    let end = JobEnd { outcome, status: 0, tail: String::new(), failed: None };
+    let end = JobEnd { outcome, status: 0, tail: String::new(), failed: None, left: vec![] };
     remote.finish(T, Lane::Full, &end, &mut Jitter::new(7));
     Some(job.deletions)
 }

@@ -22,7 +22,7 @@ fn full(id: u16) -> Role {
 }
 
 fn described(label: &str) -> Described {
-    Described { label: label.to_owned(), traffic: Traffic::OneWay, single: false }
+    Described { label: label.to_owned(), traffic: Traffic::OneWay, connections: 3 }
 }
 
 fn rules(filter: Option<&str>) -> Rules {
@@ -97,7 +97,10 @@ impl Fixture {
     fn done(&mut self, role: Role, outcome: Outcome) {
         let place = self.jobs.iter().position(|(other, _)| *other == role).expect("it works");
         self.jobs.remove(place);
-        self.on(Input::Done(role, JobEnd { outcome, status: 0, tail: String::new(), failed: None }));
+        self.on(Input::Done(
+            role,
+            JobEnd { outcome, status: 0, tail: String::new(), failed: None, left: vec![] },
+        ));
     }
 
     fn exited(&mut self, role: Role) {
@@ -189,14 +192,15 @@ fn a_removed_remote_gets_nothing_and_nobody_waits_for_it() {
     it.change("b");
     it.now += Duration::from_secs(5);
     it.on(Input::Tick);
-    assert_eq!(it.working(), [batch(0)]);
+    let beside = Role::Syncer(RemoteId(0), Lane::Express);
+    assert_eq!(it.working(), [batch(0), beside]);
     it.done(batch(0), Outcome::Done);
-    it.done(batch(0), Outcome::Done);
+    it.done(beside, Outcome::Done);
     it.on(Input::Flushed(2));
     assert!(it.out.contains(&Action::End(all, 0)));
     assert!(it.out.iter().any(|act| matches!(act, Action::Deliver(..))), "plugins do not wait for it either");
     let (_, spawned, logged) = it.acts();
-    assert_eq!((spawned, logged), (vec![], vec![]));
+    assert_eq!((spawned, logged), (vec![beside], vec![]), "b goes beside a");
     it.on(Input::Asked(one, Ask::Wait { remote: Some("1".to_owned()), timeout: None }));
     assert!(it.out.contains(&Action::End(one, 64)));
     for _ in 0..2 {

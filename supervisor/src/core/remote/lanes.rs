@@ -1,0 +1,177 @@
+//! Which lane may take what, and when.
+//!
+//! Batches follow each other, and what came meanwhile goes with the next: large batches are cheap.
+//! What must not wait that long goes beside, in the express lane: while nothing but large files is
+//! under way, or the remote is far, all that is ready; else only changes that are alone ([`super::lonely`]).
+
+use std::time::Duration;
+
+use common::event::{DOUBTED, Dirt, RootId};
+use common::message::{Comparison, Deletions, Job, Load, Work};
+use common::path::RelPath;
+
+use super::Remote;
+use super::flights::Flight;
+use crate::core::backlog::{Entry, MAX_PATHS, Taken};
+use crate::core::{Lane, earliest};
+
+/// A remote whose small jobs take longer than this is far: most of that is waiting for answers, and
+/// two jobs at once wait no longer than one. Beside us, two would only share a processor.
+const FAR: Duration = Duration::from_millis(40);
+/// So many paths are a small job.
+const SMALL: usize = 8;
+/// Most bytes of paths in a batch for a remote whose last job failed.
+const TRIAL: usize = 4 << 10;
+/// How long a large file lets others go before it.
+const YIELDS: Duration = Duration::from_secs(1);
+
+impl Remote {
+    /// True while the lane works.
+    pub fn is_working(&self, lane: Lane) -> bool {
+        match lane {
+            Lane::Batch | Lane::Express => self.flights.of(lane).is_some(),
+            Lane::Full => self.full.running.is_some() || self.audit.1,
+        }
+    }
+
+    /// Since when the lane has work that could go; `None` when it has none, or works already.
+    pub fn waiting_since(&self, now: Duration, lane: Lane) -> Option<Duration> {
+        let working = Lane::ALL.iter().filter(|&&lane| self.is_working(lane)).count();
+        if now < self.not_before || self.is_working(lane) || working >= usize::from(self.connections) {
+            return None;
+        }
+        match lane {
+            Lane::Batch => self.backlog.next_ready().filter(|&ready| ready <= now),
+            Lane::Express if self.is_open_beside() => {
+                self.backlog.ready_since(now, |path, entry| self.goes_beside(path, entry))
+            }
+            Lane::Express => self.lonely_since().filter(|&since| since <= now),
+            Lane::Full if self.full.wanted.is_some() && now >= self.full.not_before => {
+                Some(self.full.not_before)
+            }
+            Lane::Full => self.audit.0.as_ref().map(|audit| audit.since),
+        }
+        .map(|since| since.max(self.not_before))
+    }
+
+    /// When time alone will give a lane work.
+    pub fn deadline(&self) -> Option<Duration> {
+        let batch = self.backlog.next_ready().filter(|_| {
+            !self.is_working(Lane::Batch) || (self.is_open_beside() && !self.is_working(Lane::Express))
+        });
+        let lonely = self.lonely_since().filter(|_| !self.is_working(Lane::Express));
+        let full = self.full.wanted.filter(|_| !self.is_working(Lane::Full)).map(|_| self.full.not_before);
+        let audit = self.audit.0.as_ref().filter(|_| !self.is_working(Lane::Full)).map(|audit| audit.since);
+        let all = [batch, lonely, full, audit].into_iter().fold(None, earliest);
+        all.map(|at| at.max(self.not_before))
+    }
+
+    /// Takes the next job of a lane out of what waits.
+    pub fn start(&mut self, now: Duration, lane: Lane, root: RootId, deletions: Deletions) -> Option<Job> {
+        let job = match lane {
+            Lane::Batch | Lane::Express => self.start_batch(now, lane, root, deletions)?,
+            Lane::Full if self.full.wanted.is_none() || now < self.full.not_before => {
+                self.begin_audit(root)?
+            }
+            Lane::Full => self.start_full(now, root, deletions)?,
+        };
+        self.note_work(now, lane);
+        Some(job)
+    }
+
+    /// Notes a change that may go beside the batch under way.
+    pub(super) fn note_lonely(&mut self, now: Duration, path: &RelPath) {
+        if self.is_working(Lane::Batch) || !self.backlog.is_empty() {
+            self.lonely.note(now, path);
+        }
+    }
+
+    /// A batch was done: what that says of the way there.
+    pub(super) fn note_pace(&mut self, now: Duration, flight: &Flight) {
+        if flight.taken.len() <= SMALL && !flight.heavy {
+            let took = now.saturating_sub(flight.since);
+            // Forgotten by and by: the way may be another one tomorrow.
+            self.quickest = Some(self.quickest.map_or(took, |before| took.min(before.saturating_mul(5) / 4)));
+        }
+    }
+
+    fn start_batch(&mut self, now: Duration, lane: Lane, root: RootId, deletions: Deletions) -> Option<Job> {
+        let taken = if lane == Lane::Express && !self.is_open_beside() {
+            self.take_lonely(now)
+        } else {
+            self.take_ready(now, lane)
+        };
+        if taken.is_empty() {
+            return None;
+        }
+        if self.full.running.is_some() {
+            self.full.replay.put_back(taken.clone(), None);
+            self.bound_replay(now, MAX_PATHS);
+        }
+        let work = Work::Batch(taken.iter().map(|(path, entry)| (path.clone(), entry.dirt)).collect());
+        let deep = |dirt| matches!(dirt, Dirt::Deep | Dirt::RemovedDir);
+        let subtrees = taken.iter().filter(|(_, entry)| deep(entry.dirt)).map(|(path, _)| path.clone());
+        self.recursive.begin(now, lane, subtrees);
+        let doubted = taken.iter().any(|(_, entry)| entry.mask & DOUBTED != 0);
+        let by = if doubted { Comparison::Checksums } else { Comparison::Times };
+        let flight = Flight::new(taken, now);
+        // Without a second connection nobody could go beside them.
+        let load = if flight.heavy || self.connections < 2 { Load::Any } else { Load::Light };
+        self.flights.replace(lane, Some(flight));
+        Some(Job { root, deletions, max_delete: None, by, load, work })
+    }
+
+    fn start_full(&mut self, now: Duration, root: RootId, deletions: Deletions) -> Option<Job> {
+        let wanted = self.full.wanted.take()?;
+        self.full.running = Some(wanted);
+        // Another root stands there: what it does not delete is owed once the right one is back.
+        self.full.withheld |= wanted == Deletions::Travel && deletions == Deletions::Held;
+        let deletions =
+            if wanted == Deletions::Held || self.holds_full() { Deletions::Held } else { deletions };
+        let all = (deletions == Deletions::Travel).then(RelPath::root);
+        self.recursive.begin(now, Lane::Full, all.into_iter());
+        let (by, load) = (Comparison::Times, Load::Any);
+        Some(Job { root, deletions, max_delete: None, by, load, work: Work::Full })
+    }
+
+    fn take_ready(&mut self, now: Duration, lane: Lane) -> Vec<Taken> {
+        // Who may not be there gets little to try.
+        let most = if self.trouble.is_some() { self.batch_bytes.min(TRIAL) } else { self.batch_bytes };
+        let flights = &self.flights;
+        let blocked = |path: &RelPath| flights.blocks(lane, path);
+        let waits = |entry: &Entry| lane == Lane::Express || now < entry.ready.saturating_add(YIELDS);
+        let light = |path: &RelPath, entry: &Entry| blocked(path) || (entry.heavy && waits(entry));
+        let taken = self.backlog.take(now, most, light);
+        if taken.is_empty() && lane == Lane::Batch {
+            return self.backlog.take(now, most, |path, _| blocked(path));
+        }
+        taken
+    }
+
+    fn take_lonely(&mut self, now: Duration) -> Vec<Taken> {
+        let mut taken = Vec::new();
+        for path in self.lonely.take(now) {
+            if !self.flights.blocks(Lane::Express, &path) {
+                let goes = |entry: &Entry| !entry.heavy && entry.attempts == 0 && entry.dirt == Dirt::Touched;
+                taken.extend(self.backlog.take_one(now, &path, goes));
+            }
+        }
+        taken
+    }
+
+    /// Whether whatever is ready may go beside the batch under way.
+    fn is_open_beside(&self) -> bool {
+        let batch = self.flights.of(Lane::Batch);
+        batch.is_some_and(|batch| batch.heavy || self.quickest.is_some_and(|took| took > FAR))
+    }
+
+    fn goes_beside(&self, path: &RelPath, entry: &Entry) -> bool {
+        !entry.heavy && !self.flights.blocks(Lane::Express, path)
+    }
+
+    /// When the first lonely change may go beside the batch under way.
+    fn lonely_since(&self) -> Option<Duration> {
+        self.flights.of(Lane::Batch)?;
+        self.lonely.due()
+    }
+}
