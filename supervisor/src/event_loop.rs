@@ -5,6 +5,7 @@ mod actions;
 mod burial;
 mod clients;
 mod host;
+mod hour;
 mod keeper;
 mod record;
 mod reload;
@@ -103,6 +104,8 @@ pub struct EventLoop {
     /// Those whose answer was cut.
     cut: BTreeSet<ClientId>,
     clients: u64,
+    /// The quarter of an hour, since 1970, of which the core was told the hour.
+    quarter: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -162,6 +165,7 @@ impl EventLoop {
             asking: BTreeMap::new(),
             cut: BTreeSet::new(),
             clients: 0,
+            quarter: None,
         })
     }
 
@@ -268,6 +272,7 @@ impl EventLoop {
     }
 
     fn tell(&mut self, input: Input) {
+        self.note_hour();
         let mut actions = Vec::new();
         self.core.on(self.now(), input, &mut actions);
         self.perform(actions);

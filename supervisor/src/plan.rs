@@ -196,6 +196,9 @@ impl Plan {
             crontab: self.crontab(),
             sweep: self.sweep(),
             workers,
+            hosts: machine::remotes(&self.config).map(|remote| remote.host.clone()).collect(),
+            sharing: self.config.sharing,
+            warm: self.warm(),
             max_syncers: usize::try_from(MAX_SYNCERS).unwrap_or(1),
             seed,
             keep: false,
@@ -253,6 +256,11 @@ impl Plan {
         let (configured, (starter, program)) = remote.rsync.ssh.as_ref().zip(self.ssh.as_ref())?;
         let user = remote.rsync.auth.as_ref().and_then(|auth| auth.user.as_ref());
         Some(starter.ssh(program, configured, user))
+    }
+
+    /// How long an rsync may wait for the next batch.
+    fn warm(&self) -> Option<Duration> {
+        self.config.warm.map(|seconds| Duration::from_secs(seconds.into()))
     }
 
     /// How many jobs at a time each remote takes.

@@ -171,6 +171,15 @@ pub(crate) fn bound(words: &mut Vec<OsString>, most: u32) {
     words.insert(words.len().min(1), format!("--max-delete={most}").into());
 }
 
+/// Lets rsync send no more than `rate` KiB a second, nor more than the user lets it.
+pub(crate) fn slow_down(words: &mut Vec<OsString>, slice: &SyncSlice, rate: Option<u32>) {
+    let Some(rate) = rate else { return };
+    let of_user = slice.remote.rsync.bwlimit.or_else(|| words::rate_of(&slice.remote.rsync.params));
+    let rate = of_user.map_or(rate, |of_user| rate.min(of_user));
+    // The last one counts, and behind it come `--`, the source and the destination.
+    words.insert(words.len().saturating_sub(3), format!("--bwlimit={rate}").into());
+}
+
 /// Lets rsync compare what files hold, whatever their times say.
 pub(crate) fn by_checksums(words: &mut Vec<OsString>) {
     words.insert(words.len().min(1), "--checksum".into());
@@ -261,6 +270,7 @@ pub(crate) mod tests {
     use super::*;
     use common::config::{Auth, Remote, RsyncOptions};
     use common::confine::Confinement;
+    use std::os::unix::ffi::OsStrExt;
 
     pub(crate) fn slice(params: &[&str]) -> SyncSlice {
         let rsync = RsyncOptions {
@@ -353,6 +363,27 @@ pub(crate) mod tests {
         let words = shown(&full_sync_argv(&slice, Deletions::Held));
         insta::assert_snapshot!(words, @r#"/usr/bin/rsync -art@-1 --timeout 5 --contimeout=3 --sockopts=SO_SNDBUF=9 --recursive --no-motd '--exclude=*.php' '--exclude=info/*' -- ./ 10.0.0.2::web/"#);
         assert_eq!(timeout(&slice), 5);
+    }
+
+    /// The part of a transfer never lets it send more than the user does.
+    #[test]
+    fn a_part_of_the_bandwidth() {
+        for (params, own, rate, expected) in [
+            (&["-a"][..], None, Some(100), Some("--bwlimit=100")),
+            (&["-a", "--bwlimit=50"], None, Some(100), Some("--bwlimit=50")),
+            (&["-a", "--bwlimit=1m"], None, Some(100), Some("--bwlimit=100")),
+            (&["-a", "--bwlimit=50"], Some(70), Some(100), Some("--bwlimit=70")),
+            (&["-a"], Some(70), None, Some("--bwlimit=70")),
+            (&["-a"], None, None, None),
+        ] {
+            let mut slice = slice(params);
+            slice.remote.rsync.bwlimit = own;
+            let mut words = full_sync_argv(&slice, Deletions::Travel);
+            slow_down(&mut words, &slice, rate);
+            let last = words.iter().rfind(|word| word.as_bytes().starts_with(b"--bwlimit"));
+            assert_eq!(last.and_then(|word| word.to_str()), expected, "{params:?} {own:?} {rate:?}");
+            assert_eq!(words[words.len() - 3..], ["--", "./", "10.0.0.2::web/"]);
+        }
     }
 
     #[test]

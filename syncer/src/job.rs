@@ -7,7 +7,7 @@ use common::confine::Confined;
 use common::event::Dirt;
 use common::filter::{BadExpression, Filter};
 use common::log::Shown;
-use common::message::{Difference, FailedPath, Job, LARGE, Load, MAX_LEFT, Outcome, SyncSlice, Work};
+use common::message::{Ahead, Difference, FailedPath, Job, LARGE, Load, MAX_LEFT, Outcome, SyncSlice, Work};
 use common::path::RelPath;
 
 use crate::abilities::{Abilities, Hint};
@@ -105,6 +105,7 @@ impl Worker {
             by: job.by,
             load: job.load,
             left: Vec::new(),
+            rate: job.terms.rate,
             pulse: Pulse::new(beat),
             limits: Limits::with_timeout(argv::timeout(&self.slice)),
             log_left: MAX_LOGGED,
@@ -127,8 +128,12 @@ impl Worker {
         end
     }
 
-    /// Starts an rsync ahead for the batch that may follow this job.
+    /// Starts an rsync ahead for the batch that may follow this job, where one may wait.
     pub fn warm_up(&mut self, job: &Job, end: &JobEnd) {
+        if job.terms.ahead == Ahead::Ends {
+            self.warm.discard();
+            return;
+        }
         let good = end.outcome == Outcome::Done && matches!(job.work, Work::Batch(_));
         if good && self.warm.is_wanted(Instant::now()) {
             self.warm.put(Warm::start(&self.slice, job, self.abilities, &self.confined));

@@ -175,6 +175,7 @@ mod tests {
                 root,
                 deletions: Deletions::Travel,
                 max_delete: None,
+                terms: common::message::Terms::default(),
                 by: common::message::Comparison::Times,
                 load: common::message::Load::Any,
                 work: Work::Full,

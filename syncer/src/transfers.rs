@@ -46,6 +46,8 @@ pub(crate) struct Transfers<'a> {
     pub(crate) load: Load,
     /// Large files that are left out of a light job.
     pub(crate) left: Vec<RelPath>,
+    /// KiB a second that each run may send, beside the remote's own limit.
+    pub(crate) rate: Option<u32>,
     pub(crate) pulse: Pulse<'a>,
     pub(crate) limits: Limits,
     pub(crate) log_left: u32,
@@ -176,7 +178,7 @@ impl Transfers<'_> {
         if form != Form::Shallow || self.by == Comparison::Checksums {
             return false;
         }
-        let Some(spawned) = self.warm.take_for(self.id, deletions) else {
+        let Some(spawned) = self.warm.take_for(self.id, deletions, self.rate) else {
             return false;
         };
         let argv = argv::argv(&self.worker.slice, Errand::Send(form, deletions), self.abilities);
@@ -243,6 +245,9 @@ impl Transfers<'_> {
         feed: &mut dyn FnMut(&mut Vec<u8>) -> Feed,
         output: &mut dyn FnMut(&[u8]),
     ) -> JobEnd {
+        let mut argv = argv.to_vec();
+        argv::slow_down(&mut argv, &self.worker.slice, self.rate);
+        let argv = &argv[..];
         let debug = self.worker.slice.debug;
         if debug {
             log::info!("rsync: {}", argv::shown(argv));

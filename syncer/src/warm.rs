@@ -54,12 +54,17 @@ impl Warmth {
     }
 
     /// Takes out the one that waits, if that still runs and is what such a run needs.
-    pub(crate) fn take_for(&mut self, root: RootId, deletions: Deletions) -> Option<Spawned> {
+    pub(crate) fn take_for(
+        &mut self,
+        root: RootId,
+        deletions: Deletions,
+        rate: Option<u32>,
+    ) -> Option<Spawned> {
         let warm = self.waiting.take()?;
         if !warm.is_running() {
             let waited = warm.since.elapsed();
             self.life = self.life.map(|life| life.min((waited / 2).max(LEAST)));
-        } else if warm.root == root && warm.deletions == deletions {
+        } else if warm.root == root && warm.deletions == deletions && suits(warm.rate, rate) {
             return Some(warm.spawned);
         }
         warm.discard();
@@ -90,6 +95,8 @@ pub(crate) struct Warm {
     spawned: Spawned,
     root: RootId,
     deletions: Deletions,
+    /// KiB a second that it may send, beside the remote's own limit.
+    rate: Option<u32>,
     since: Instant,
 }
 
@@ -103,9 +110,11 @@ impl Warm {
     ) -> Option<Warm> {
         let root = Root::open(&slice.root, job.root).ok()?;
         let deletions = argv::effective(slice, job.deletions);
-        let argv = argv::argv(slice, Errand::Send(Form::Shallow, deletions), abilities);
+        let mut argv = argv::argv(slice, Errand::Send(Form::Shallow, deletions), abilities);
+        let rate = job.terms.rate;
+        argv::slow_down(&mut argv, slice, rate);
         let spawned = Spawned::start(&argv, root.as_fd(), confined).ok()?;
-        Some(Warm { spawned, root: job.root, deletions, since: Instant::now() })
+        Some(Warm { spawned, root: job.root, deletions, rate, since: Instant::now() })
     }
 
     /// Ends it. An empty list is a clean end, which the remote does not take for a failure.
@@ -125,5 +134,36 @@ impl Warm {
     fn is_running(&self) -> bool {
         let news = WaitPidFlag::WEXITED | WaitPidFlag::WSTOPPED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
         matches!(waitid(Id::Pid(self.spawned.pid), news), Ok(WaitStatus::StillAlive))
+    }
+}
+
+/// Whether one that was started with this rate may do a job of that: it cannot be told another. It must
+/// not be faster, and a slow one would hold up a large batch.
+fn suits(rate: Option<u32>, wanted: Option<u32>) -> bool {
+    match (rate, wanted) {
+        (None, None) => true,
+        (Some(rate), Some(wanted)) => rate <= wanted && rate >= wanted / 2,
+        (Some(_), None) | (None, Some(_)) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::suits;
+
+    #[test]
+    fn rates_that_one_started_ahead_may_have() {
+        for (rate, wanted, expected) in [
+            (None, None, true),
+            (Some(100), Some(100), true),
+            (Some(50), Some(100), true),
+            (Some(49), Some(100), false),
+            (Some(101), Some(100), false),
+            (Some(1), Some(1), true),
+            (None, Some(100), false),
+            (Some(100), None, false),
+        ] {
+            assert_eq!(suits(rate, wanted), expected, "{rate:?} {wanted:?}");
+        }
     }
 }

@@ -10,6 +10,7 @@ mod launch;
 mod params;
 mod privileges;
 mod read;
+mod sharing;
 mod xml;
 
 use std::ffi::OsString;
@@ -20,6 +21,7 @@ pub use diagnostic::{Diagnostic, Severity, render};
 pub use durability::{DeleteGuard, GuardScope, Repair, StateConfig, Verify};
 pub use privileges::{LimitsTable, Privileges, RoleLimits};
 pub use read::{Parsed, parse, parse_for_plugin};
+pub use sharing::{Bandwidth, HOURS, Sharing};
 
 /// Largest config file that is read, in bytes.
 pub const MAX_CONFIG: usize = 1 << 20;
@@ -76,6 +78,8 @@ pub struct Config {
     /// `<warm start idle>`: after a transfer an rsync waits, connected, for the next one; for how many
     /// seconds. `None` where it is off.
     pub warm: Option<u32>,
+    /// `<connections>` and `<bandwidth>`: what all remotes share.
+    pub sharing: Sharing,
     /// `<state>`: what is kept on disk, and where.
     pub state: StateConfig,
 }

@@ -10,6 +10,7 @@ mod names;
 mod plugins;
 mod remote;
 mod rsync;
+mod sharing;
 mod trees;
 mod url;
 mod values;
@@ -124,6 +125,7 @@ impl Reader {
             limits: self.limits(head),
             sandbox: self.switch(head.child("sandbox"), "start").unwrap_or(true),
             warm: self.warm(head),
+            sharing: self.sharing(head),
             state: self.state(head.child("state")),
         }
     }
@@ -266,5 +268,7 @@ mod tests_limits;
 mod tests_plugins;
 #[cfg(test)]
 mod tests_remote;
+#[cfg(test)]
+mod tests_sharing;
 #[cfg(test)]
 mod tests_shown;

@@ -47,6 +47,22 @@ pub(super) fn bound(command: &mut Command, ruleset: Option<RawFd>, cpu: Option<(
     unsafe { command.pre_exec(in_child) };
 }
 
+/// The hour of the local clock, 0 to 23, so many seconds after 1970; `None` where nobody can tell. Which
+/// clock that is TZ or /etc/localtime says, as they were when this was first asked.
+pub fn local_hour(seconds: i64) -> Option<u8> {
+    let seconds = libc::time_t::try_from(seconds).ok()?;
+    let mut local = std::mem::MaybeUninit::<libc::tm>::uninit();
+    // SAFETY: both pointers are to memory of ours that outlives the call, which keeps neither of them. It
+    // reads the environment, which no process of ours ever changes.
+    let found = unsafe { libc::localtime_r(&raw const seconds, local.as_mut_ptr()) };
+    if found.is_null() {
+        return None;
+    }
+    // SAFETY: where it does not return null, the whole of it was written.
+    let local = unsafe { local.assume_init() };
+    u8::try_from(local.tm_hour).ok().filter(|hour| *hour < 24)
+}
+
 /// Enters the Landlock domain `ruleset`.
 pub(super) fn restrict_self(ruleset: RawFd) -> io::Result<()> {
     // SAFETY: the arguments are plain integers; the call touches no memory of ours.

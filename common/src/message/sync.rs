@@ -81,6 +81,8 @@ pub struct Job {
     pub by: Comparison,
     /// Whether large files of a batch go along.
     pub load: Load,
+    /// What it may take of what all share.
+    pub terms: Terms,
     /// What to transfer.
     pub work: Work,
 }
@@ -97,6 +99,26 @@ pub enum Load {
     Any,
     /// No file larger than [`LARGE`]: those are named in [`SyncerReport::Done`], as far as they fit.
     Light,
+}
+
+/// What a job may take of what all remotes share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Terms {
+    /// KiB a second, at least 1, that each of its rsyncs may send; `None` for no limit but the
+    /// remote's own.
+    pub rate: Option<u32>,
+    /// Whether an rsync may wait, connected, when it is over.
+    pub ahead: Ahead,
+}
+
+/// Whether an rsync may wait for the next batch, where the config lets it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Ahead {
+    /// One may, for as long as the config says.
+    #[default]
+    Waits,
+    /// Its connection is needed by others.
+    Ends,
 }
 
 /// Whether a job may delete on the remote. `<delete start="false">` rules this out altogether.

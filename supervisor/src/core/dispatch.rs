@@ -11,6 +11,7 @@ mod reload;
 mod requests;
 mod saving;
 mod setup;
+mod shared;
 mod sight;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,8 +22,10 @@ use common::event::{Change, RootId, TreeId};
 use common::filter::Filter;
 use common::message::{Deletions, Outcome};
 
+use super::bandwidth::Shares;
 use super::brake::Brake;
 use super::guard::Guard;
+use super::hosts::Hosts;
 use super::keeping::Keeping;
 use super::pool::Pool;
 use super::remote::Remote;
@@ -66,6 +69,8 @@ pub struct Dispatcher {
     full_sync: bool,
     mirror: bool,
     workers: usize,
+    hosts: Hosts,
+    shares: Shares,
     jitter: Jitter,
     /// Chance for remotes that are new.
     seed: u64,
@@ -137,7 +142,11 @@ impl Dispatcher {
                 memory: Memory::default(),
             });
         }
+        let mut hosts = Hosts::new(setup.workers.max(1), setup.hosts);
+        hosts.set(setup.sharing.per_host.map(usize::from), setup.warm);
         Dispatcher {
+            hosts,
+            shares: Shares::new(setup.sharing.bandwidth),
             telling: Telling::new(trees.len(), setup.plugins),
             crontab: setup.crontab.map(|every| Schedule::new(Duration::ZERO, every)),
             sweep: Schedule::new(Duration::ZERO, setup.sweep),
@@ -269,6 +278,7 @@ impl Dispatcher {
             self.crontab.map(|crontab| crontab.deadline()),
             sweep,
             self.telling.deadline(&self.pool),
+            self.room_at(now),
         ];
         let all = remotes.chain(stuck).chain(retire).chain(drain).chain(clock);
         all.map(|at| at.filter(|&at| at > now)).fold(self.pool.deadline(), earliest)
@@ -326,6 +336,7 @@ impl Dispatcher {
         let ordered = self.pool.is_replacing(role);
         self.pool.on(now, role, event, out);
         self.stale.remove(&role);
+        self.take_back(now, role, None);
         let blame = if ordered || event == Event::Outdated { Blame::Nobody } else { Blame::Work };
         match role {
             Role::Watcher => {
@@ -358,6 +369,7 @@ impl Dispatcher {
         self.pool.pace(now, role, Pace::Idle, out);
         let Role::Syncer(id, lane) = role else { return };
         self.last_finish = now;
+        self.take_back(now, role, Some(end.outcome));
         let Some(remote) = self.remotes.get_mut(usize::from(id.0)).filter(|it| !it.is_gone()) else { return };
         let audited = remote.is_auditing(lane);
         let was_in_trouble = remote.is_in_trouble();

@@ -6,9 +6,11 @@
 //! event loop performs them.
 
 pub mod backlog;
+pub mod bandwidth;
 pub mod brake;
 pub mod dispatch;
 pub mod guard;
+pub mod hosts;
 pub mod keeping;
 pub mod kept;
 pub mod ledger;

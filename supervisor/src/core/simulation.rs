@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use common::config::Sharing;
 use common::event::{Change, Dirt, RootId, TreeId};
 use common::message::{Deletions, Job, Load, Outcome, RootLoss, Verdict, Work};
 use common::path::RelPath;
@@ -274,7 +275,7 @@ impl World {
             self.unseeded.remove(&n);
             (self.owed[n], self.late[n]) = (BTreeSet::new(), BTreeSet::new());
         }
-        let added = new.then(|| Added { tree: TreeId(0), remote: described("new") });
+        let added = new.then(|| Added { tree: TreeId(0), host: "new".to_owned(), remote: described("new") });
         if new {
             self.unseeded.insert(self.owed.len());
             self.owed.push(BTreeSet::new());
@@ -288,6 +289,8 @@ impl World {
             sweep: Duration::from_secs(60),
             brake: Setup::default().brake,
             audit: None,
+            sharing: Sharing::default(),
+            warm: Some(Duration::from_secs(10)),
         };
         let reload = Reload {
             rules,

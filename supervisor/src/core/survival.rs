@@ -302,6 +302,8 @@ impl World {
             sweep: setup.sweep,
             brake: setup.brake,
             audit: None,
+            sharing: setup.sharing,
+            warm: setup.warm,
         };
         let remotes = vec![Fate::Kept];
         let reload = Reload { rules, remotes, added: vec![], timeouts: vec![], replaced: vec![role] };

@@ -152,13 +152,16 @@ impl Plan {
             sweep: new.sweep(),
             brake: new.config.delete_guard,
             audit: new.audit(),
+            sharing: new.config.sharing,
+            warm: new.warm(),
         };
         (Reload { rules, remotes, added, timeouts: timeouts.collect(), replaced }, summary)
     }
 
     fn added(&self, (tree, n): (usize, usize)) -> Option<Added> {
         let remote = self.config.trees.get(tree)?.remotes.get(n)?;
-        Some(Added { tree: TreeId(u16::try_from(tree).ok()?), remote: described(remote) })
+        let host = remote.host.clone();
+        Some(Added { tree: TreeId(u16::try_from(tree).ok()?), host, remote: described(remote) })
     }
 
     /// The plugins that are on, with their new settings.

@@ -30,6 +30,32 @@ pub(super) fn value_of<'a>(params: &'a [OsString], long: &str) -> Option<&'a OsS
     values.last()
 }
 
+/// KiB a second of the user's `--bwlimit`, at least 1; `None` where there is none, or one that rsync
+/// does not understand either.
+pub(super) fn rate_of(params: &[OsString]) -> Option<u32> {
+    let text = value_of(params, "--bwlimit")?.to_str()?;
+    let number = text.trim_end_matches(|c: char| !c.is_ascii_digit() && c != '.');
+    let (letter, rest) = text.strip_prefix(number)?.split_at_checked(1).unwrap_or_default();
+    let thousands = match rest {
+        "" | "ib" | "iB" => 1024.0,
+        "b" | "B" => 1000.0,
+        _ => return None,
+    };
+    let power = match letter {
+        "b" | "B" => 0,
+        "" | "k" | "K" => 1,
+        "m" | "M" => 2,
+        "g" | "G" => 3,
+        "t" | "T" => 4,
+        _ => return None,
+    };
+    let number: f64 = number.parse().ok().filter(|number| *number > 0.0)?;
+    let rate = number * f64::powi(thousands, power) / 1024.0;
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is bounded before")]
+    let rate = rate.clamp(1.0, f64::from(u32::MAX)) as u32;
+    Some(rate)
+}
+
 /// The letters of a bundle such as `-artuz`, up to and with the first that takes a value.
 fn letters(word: &[u8]) -> &[u8] {
     let Some(letters) = word.strip_prefix(b"-").filter(|rest| !rest.starts_with(b"-")) else { return &[] };
@@ -89,6 +115,30 @@ mod tests {
         ] {
             assert_eq!(for_dry_run(OsStr::new(word)), kept, "{word}");
         }
+    }
+
+    #[test]
+    fn rates() {
+        for (text, expected) in [
+            ("500", Some(500)),
+            ("500k", Some(500)),
+            ("1.5m", Some(1536)),
+            ("1.5MiB", Some(1536)),
+            ("1MB", Some(976)),
+            ("1g", Some(1 << 20)),
+            ("2048b", Some(2)),
+            ("100b", Some(1)),
+            ("99999t", Some(u32::MAX)),
+            ("0", None),
+            ("fast", None),
+            ("", None),
+            ("1x", None),
+            ("-5", None),
+        ] {
+            assert_eq!(rate_of(&words(&["-a", &format!("--bwlimit={text}")])), expected, "{text}");
+        }
+        assert_eq!(rate_of(&words(&["--bwlimit", "7", "-a"])), Some(7));
+        assert_eq!(rate_of(&words(&["-a"])), None);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use common::config::{FilterExpression, Remote, RsyncOptions};
 use common::confine::{Confined, Confinement};
 use common::event::{Dirt, RootId};
-use common::message::{Comparison, Deletions, Job, Load, Outcome, SyncSlice, Work};
+use common::message::{Comparison, Deletions, Job, Load, Outcome, SyncSlice, Terms, Work};
 use common::path::RelPath;
 use syncer::{JobEnd, Worker};
 
@@ -90,6 +90,7 @@ impl Mirror {
                 root,
                 deletions: self.deletions,
                 max_delete: self.max_delete,
+                terms: Terms::default(),
                 by: Comparison::Times,
                 load: Load::Any,
                 work,

@@ -12,7 +12,7 @@ use common::config::Ssh;
 use common::confine::Confined;
 use common::event::Dirt::{self, Deep, Removed, RemovedDir, Touched};
 use common::event::RootId;
-use common::message::{Comparison, Job, Load, Outcome, SshSlice, SyncSlice, Work};
+use common::message::{Comparison, Job, Load, Outcome, SshSlice, SyncSlice, Terms, Work};
 use common::path::RelPath;
 use syncer::{JobEnd, Worker};
 
@@ -37,6 +37,7 @@ impl<'a> Life<'a> {
             root,
             deletions: self.mirror.deletions,
             max_delete: None,
+            terms: Terms::default(),
             by: Comparison::Times,
             load: Load::Any,
             work,

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use common::confine::Confined;
 use common::event::RootId;
 use common::message::DifferenceKind::{self, Attributes, Content, Extra, Missing};
-use common::message::{Comparison, Deletions, Job, Load, Outcome, Work};
+use common::message::{Comparison, Deletions, Job, Load, Outcome, Terms, Work};
 use common::path::RelPath;
 use syncer::{JobEnd, Worker};
 
@@ -29,6 +29,7 @@ fn verify(mirror: &Mirror, tops: &[&str], by: Comparison) -> Verified {
         root,
         deletions: Deletions::Held,
         max_delete: None,
+        terms: Terms::default(),
         by: Comparison::Times,
         load: Load::Any,
         work,
@@ -203,6 +204,7 @@ fn an_empty_and_another_root() {
         root: RootId { device: 0, inode: 0, born: 0 },
         deletions: Deletions::Travel,
         max_delete: None,
+        terms: Terms::default(),
         by: Comparison::Times,
         load: Load::Any,
         work: Work::Verify { tops: vec![RelPath::root()], by: Comparison::Times },

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use common::confine::Confined;
 use common::event::{Dirt, RootId};
-use common::message::{Comparison, Deletions, Job, Load, Outcome, SyncSlice};
+use common::message::{Comparison, Deletions, Job, Load, Outcome, SyncSlice, Terms};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use syncer::Worker;
@@ -36,6 +36,7 @@ impl Warmed {
             root,
             deletions,
             max_delete: None,
+            terms: Terms::default(),
             by: Comparison::Times,
             load: Load::Any,
             work: batch(&[(path, Dirt::Touched)]),

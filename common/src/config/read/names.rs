@@ -122,6 +122,8 @@ pub(crate) static HEAD: Known = with(
         many("limits", LIMITS),
         once("sandbox", START),
         once("warm", &["start", "idle"]),
+        once("connections", &["perHost"]),
+        with(once("bandwidth", &["limit"]), &[many("hours", &["from", "to", "limit"])]),
         once("state", &["start", "path"]),
     ],
 );

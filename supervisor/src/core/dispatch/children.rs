@@ -25,8 +25,10 @@ impl Dispatcher {
         if remote.note_progress(lane, Progress::Stalled) {
             out.push(notice::stalled(remote));
         }
-        if let (true, tree, Role::Syncer(id, _)) = (remote.is_known_down(), remote.tree, role) {
+        let is_down = remote.is_known_down();
+        if let (true, tree, Role::Syncer(id, _)) = (is_down, remote.tree, role) {
             self.telling.give_up_on(tree, id);
+            self.lend(role);
         }
     }
 

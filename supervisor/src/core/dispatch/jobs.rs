@@ -16,8 +16,12 @@ type Claim = (bool, Duration);
 
 impl Dispatcher {
     pub(super) fn working(&self) -> usize {
-        let lanes = |remote: &Remote| Lane::ALL.iter().filter(|&&lane| remote.is_working(lane)).count();
-        self.remotes.iter().map(lanes).sum()
+        self.remotes.iter().map(Self::at_work).sum()
+    }
+
+    /// How many transfers one remote has.
+    pub(super) fn at_work(remote: &Remote) -> usize {
+        Lane::ALL.iter().filter(|&&lane| remote.is_working(lane)).count()
     }
 
     /// How many of those bring the whole tree to a new remote.
@@ -124,7 +128,7 @@ impl Dispatcher {
         for (claim, role, since) in claims {
             if self.pool.is_ready(role) {
                 self.start_job(now, role, since, out);
-            } else {
+            } else if self.has_room(now, role) {
                 let spare: Vec<_> = self
                     .pool
                     .syncers()
@@ -144,21 +148,21 @@ impl Dispatcher {
         if self.working().saturating_sub(others) >= self.workers && !stuck {
             return;
         }
-        let Some(remote) = self.remotes.get_mut(usize::from(id.0)) else { return };
-        let Some((root, deletions)) =
-            self.trees.get(usize::from(remote.tree.0)).and_then(|tree| tree.guard.permits())
-        else {
-            return;
-        };
-        let tree = self.trees.get(usize::from(remote.tree.0));
+        let tree = self.tree_of(role).and_then(|tree| self.trees.get(usize::from(tree.0)));
         let most = tree.and_then(|tree| tree.brake.max_delete());
+        let Some((root, deletions)) = tree.and_then(|tree| tree.guard.permits()) else { return };
+        let Some(terms) = self.terms(now, role) else { return };
+        let Some(remote) = self.remotes.get_mut(usize::from(id.0)) else { return };
         if let Some(mut job) = remote.start(now, lane, root, deletions) {
+            job.terms = terms;
             if matches!(job.work, Work::Full) && !remote.is_approved() {
                 job.max_delete = most;
             }
             self.pool.pace(now, role, Pace::Busy, out);
             self.telling.begin(remote.tree, role, &job.work);
             out.push(Action::Send(role, job));
+        } else {
+            self.take_back(now, role, None);
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use common::config::DeleteGuard;
+use common::config::{DeleteGuard, Sharing};
 use common::event::{Change, TreeId};
 use common::filter::{EntryKind, Filter};
 use common::path::RelPath;
@@ -43,6 +43,8 @@ pub struct Rules {
     pub sweep: Duration,
     pub brake: DeleteGuard,
     pub audit: Option<AuditPlan>,
+    pub sharing: Sharing,
+    pub ahead: Ahead,
 }
 
 /// What becomes of a remote.
@@ -72,6 +74,8 @@ pub struct Described {
 pub struct Added {
     /// The tree that it mirrors.
     pub tree: TreeId,
+    /// Where it is.
+    pub host: String,
     /// What it is.
     pub remote: Described,
 }
@@ -92,7 +96,8 @@ impl Dispatcher {
                 Fate::Removed => self.remove_remote(now, id, out),
             }
         }
-        for Added { tree, remote } in added {
+        for Added { tree, host, remote } in added {
+            self.hosts.push(&host);
             self.add_remote(now, tree, remote, out);
         }
         self.telling.set_timeouts(timeouts);
@@ -163,7 +168,7 @@ impl Dispatcher {
     }
 
     fn obey(&mut self, now: Duration, rules: Rules) {
-        let Rules { filter, delete, mirror, crontab, sweep, brake, audit } = rules;
+        let Rules { filter, delete, mirror, crontab, sweep, brake, audit, sharing, warm } = rules;
         if let Some(filter) = filter {
             self.filter = filter;
         }
@@ -174,6 +179,7 @@ impl Dispatcher {
         self.sweep = self.sweep.every(now, sweep);
         self.trees.iter_mut().for_each(|tree| tree.brake.set(brake));
         self.audits.replan(now, audit);
+        self.share_by(sharing, warm);
     }
 
     fn change_remote(&mut self, now: Duration, id: RemoteId, it: Described, out: &mut Vec<Action>) {
@@ -199,6 +205,7 @@ impl Dispatcher {
         for lane in Lane::ALL {
             let role = Role::Syncer(id, lane);
             self.stale.remove(&role);
+            self.take_back(now, role, None);
             self.pool.on(now, role, Event::Unwanted, out);
         }
         out.push(notice::removed(&label));

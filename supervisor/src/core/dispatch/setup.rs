@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use common::config::DeleteGuard;
+use common::config::{DeleteGuard, Sharing};
 use common::filter::Filter;
 
 use super::audit::AuditPlan;
@@ -28,6 +28,12 @@ pub struct Setup {
     pub sweep: Duration,
     /// Most transfers at work at once (`-n`).
     pub workers: usize,
+    /// The host of each remote, in the order of their ids.
+    pub hosts: Vec<String>,
+    /// What all remotes together may take of a host, and of the line.
+    pub sharing: Sharing,
+    /// How long an rsync may wait for the next batch; `None` where none does.
+    pub warm: Option<Duration>,
     /// Most syncers alive at once.
     pub max_syncers: usize,
     /// Chance.
@@ -60,6 +66,9 @@ impl Default for Setup {
             crontab: None,
             sweep: Duration::from_secs(3600),
             workers: 4,
+            hosts: Vec::new(),
+            sharing: Sharing::default(),
+            warm: Some(Duration::from_secs(10)),
             max_syncers: 4,
             seed: 7,
             keep: false,

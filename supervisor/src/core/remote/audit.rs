@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use common::event::RootId;
-use common::message::{Comparison, Deletions, Job, Load, Outcome, Work};
+use common::message::{Comparison, Deletions, Job, Load, Outcome, Terms, Work};
 use common::path::RelPath;
 
 use super::Remote;
@@ -128,8 +128,8 @@ impl Remote {
             Slice::Root => Vec::new(),
         };
         let work = Work::Verify { tops, by };
-        let (by, load) = (Comparison::Times, Load::Any);
-        Some(Job { root, deletions: Deletions::Travel, max_delete: None, by, load, work })
+        let (terms, by, load) = (Terms::default(), Comparison::Times, Load::Any);
+        Some(Job { root, deletions: Deletions::Travel, max_delete: None, terms, by, load, work })
     }
 
     pub(super) fn end_audit(&mut self) {

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use common::event::{DOUBTED, Dirt, RootId};
-use common::message::{Comparison, Deletions, Job, Load, Work};
+use common::message::{Comparison, Deletions, Job, Load, Terms, Work};
 use common::path::RelPath;
 
 use super::Remote;
@@ -118,7 +118,7 @@ impl Remote {
         // Without a second connection nobody could go beside them.
         let load = if flight.heavy || self.connections < 2 { Load::Any } else { Load::Light };
         self.flights.replace(lane, Some(flight));
-        Some(Job { root, deletions, max_delete: None, by, load, work })
+        Some(Job { root, deletions, max_delete: None, terms: Terms::default(), by, load, work })
     }
 
     fn start_full(&mut self, now: Duration, root: RootId, deletions: Deletions) -> Option<Job> {
@@ -131,7 +131,7 @@ impl Remote {
         let all = (deletions == Deletions::Travel).then(RelPath::root);
         self.recursive.begin(now, Lane::Full, all.into_iter());
         let (by, load) = (Comparison::Times, Load::Any);
-        Some(Job { root, deletions, max_delete: None, by, load, work: Work::Full })
+        Some(Job { root, deletions, max_delete: None, terms: Terms::default(), by, load, work: Work::Full })
     }
 
     fn take_ready(&mut self, now: Duration, lane: Lane) -> Vec<Taken> {

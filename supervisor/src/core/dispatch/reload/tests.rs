@@ -35,6 +35,8 @@ fn rules(filter: Option<&str>) -> Rules {
         sweep: Duration::from_secs(3600),
         brake: DeleteGuard { scope: GuardScope::Unseen, names: 1000, percent: 50 },
         audit: None,
+        sharing: Sharing::default(),
+        warm: Some(Duration::from_secs(10)),
     }
 }
 
@@ -83,7 +85,10 @@ impl Fixture {
     }
 
     fn reload(&mut self, rules: Rules, remotes: Vec<Fate>, added: &[&str], replaced: &[Role]) {
-        let added = added.iter().map(|label| Added { tree: TREE, remote: described(label) }).collect();
+        let added = added
+            .iter()
+            .map(|label| Added { tree: TREE, host: String::new(), remote: described(label) })
+            .collect();
         let timeouts = vec![Duration::from_secs(9)];
         let reload = Reload { rules, remotes, added, timeouts, replaced: replaced.to_vec() };
         self.on(Input::Reload(Box::new(reload)));
