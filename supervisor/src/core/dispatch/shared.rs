@@ -101,3 +101,6 @@ impl Dispatcher {
         self.remotes.get(usize::from(id.0)).is_some_and(|remote| remote.is_working(lane))
     }
 }
+
+#[cfg(test)]
+mod tests;
