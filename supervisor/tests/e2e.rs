@@ -24,6 +24,8 @@ mod footing;
 mod full_sync;
 #[path = "e2e/limits.rs"]
 mod limits;
+#[path = "e2e/many.rs"]
+mod many;
 #[path = "e2e/mirror.rs"]
 mod mirror;
 #[path = "e2e/pair.rs"]
