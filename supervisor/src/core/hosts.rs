@@ -57,11 +57,11 @@ impl Hosts {
         at_work: impl Fn(RemoteId) -> usize,
     ) -> bool {
         let Some(most) = self.most else { return true };
-        let taken = self.neighbours(id).map(|other| {
+        let here = self.neighbours(id).map(|other| {
             let own = other == id && takes == Takes::Waiting;
             at_work(other).saturating_add(usize::from(!own && self.waits(now, other)))
         });
-        taken.fold(0, usize::saturating_add) < most
+        here.fold(0, usize::saturating_add) < most
     }
 
     /// Whether an rsync may wait when the remote's next batch is over.

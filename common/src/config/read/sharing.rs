@@ -15,6 +15,10 @@ const RATE: &str = "KiB a second as of rsync's --bwlimit, or a number with k, m 
                     no limit";
 const EXAMPLE: &str = "<hours from=\"8\" to=\"18\" limit=\"2m\"/>";
 
+/// KiB a second, or none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Limit(Option<u32>);
+
 impl Reader {
     /// Both elements, below `<head>`.
     pub(super) fn sharing(&mut self, head: &Element) -> Sharing {
@@ -28,11 +32,12 @@ impl Reader {
     }
 
     fn bandwidth(&mut self, element: &Element) -> Bandwidth {
-        let usual = element.attribute("limit").and_then(|limit| self.rate(limit)).flatten();
+        let usual = element.attribute("limit").and_then(|limit| self.rate(limit));
+        let usual = usual.and_then(|Limit(usual)| usual);
         let mut by_hour = [usual; HOURS];
         let mut taken = [false; HOURS];
         for hours in element.children("hours") {
-            let Some((from, to, limit)) = self.hours(hours) else { continue };
+            let Some((from, to, Limit(limit))) = self.hours(hours) else { continue };
             let is_meant =
                 |hour: usize| if from < to { from <= hour && hour < to } else { hour >= from || hour < to };
             let places = by_hour.iter_mut().zip(&mut taken).enumerate();
@@ -56,7 +61,7 @@ impl Reader {
     }
 
     /// From which hour until before which, and the limit then. All that is wrong is reported.
-    fn hours(&mut self, hours: &Element) -> Option<(usize, usize, Option<u32>)> {
+    fn hours(&mut self, hours: &Element) -> Option<(usize, usize, Limit)> {
         let given =
             ["from", "to", "limit"].map(|name| self.required(Some(hours), name, &hours.span, EXAMPLE));
         let [from, to, limit] = given;
@@ -74,8 +79,8 @@ impl Reader {
         Some((from, until, limit))
     }
 
-    /// KiB a second; the inner `None` is no limit.
-    fn rate(&mut self, attribute: &Attribute) -> Option<Option<u32>> {
+    /// What was written, in KiB a second.
+    fn rate(&mut self, attribute: &Attribute) -> Option<Limit> {
         let rate = rate(&attribute.value);
         if rate.is_none() {
             let message =
@@ -87,10 +92,10 @@ impl Reader {
 }
 
 /// `10m` → 10240.
-fn rate(text: &str) -> Option<Option<u32>> {
+fn rate(text: &str) -> Option<Limit> {
     let text = text.trim();
     if matches!(text, "none" | "0") {
-        return Some(None);
+        return Some(Limit(None));
     }
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = match text.strip_prefix(digits)? {
@@ -102,5 +107,5 @@ fn rate(text: &str) -> Option<Option<u32>> {
     let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     let number: u64 = is_number.then(|| digits.parse().ok()).flatten()?;
     let rate = number.checked_mul(unit).filter(|rate| (1..=MAX_RATE).contains(rate))?;
-    u32::try_from(rate).ok().map(Some)
+    u32::try_from(rate).ok().map(|rate| Limit(Some(rate)))
 }

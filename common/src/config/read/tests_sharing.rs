@@ -84,6 +84,7 @@ fn a_limit_that_says_nothing_is_told_of() {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "the picture is as long as it is")]
 fn shown() {
     let text = head(
         r#"

@@ -44,7 +44,7 @@ pub struct Rules {
     pub brake: DeleteGuard,
     pub audit: Option<AuditPlan>,
     pub sharing: Sharing,
-    pub ahead: Ahead,
+    pub warm: Option<Duration>,
 }
 
 /// What becomes of a remote.

@@ -82,7 +82,7 @@ proptest! {
         names in proptest::collection::vec(0_u8..3, 1..12),
         steps in proptest::collection::vec((0_u16..12, 0_u64..4, any::<bool>(), any::<bool>()), 1..300),
     ) {
-        let mut hosts = Hosts::new(10, names.iter().map(|name| name.to_string()));
+        let mut hosts = Hosts::new(10, names.iter().map(ToString::to_string));
         hosts.set(Some(most), WARM);
         let mut work = vec![[false; 2]; names.len()];
         let mut now = NOW;

@@ -195,7 +195,8 @@ fn a_batch_gets_its_share_of_what_counts_in_this_hour() {
         scene.changes(&["a"]);
         let rates: Vec<_> = [0, 1].map(|id| scene.work[&batch(id)].terms.rate).into();
         assert_eq!(rates, [expected, expected], "{hour} o'clock");
-        [0, 1].into_iter().for_each(|id| scene.finish(batch(id), Outcome::Done));
+        scene.finish(batch(0), Outcome::Done);
+        scene.finish(batch(1), Outcome::Done);
     }
 }
 
@@ -209,12 +210,11 @@ fn a_share_comes_back_however_the_job_ends() {
             scene.wait(1000);
         }
         assert_eq!(scene.rates(), 1000, "{outcome:?}");
-        match outcome {
-            Some(outcome) => scene.finish(batch(0), outcome),
-            None => {
-                scene.work.clear();
-                scene.tell(Input::Exited(batch(0), "died".to_owned()));
-            }
+        if let Some(outcome) = outcome {
+            scene.finish(batch(0), outcome);
+        } else {
+            scene.work.clear();
+            scene.tell(Input::Exited(batch(0), "died".to_owned()));
         }
     }
     while scene.work.is_empty() {
@@ -312,9 +312,11 @@ proptest! {
         for _ in 0..2000 {
             scene.wait(1000);
             let running: Vec<Role> = scene.work.keys().copied().collect();
-            running.into_iter().for_each(|role| scene.finish(role, Outcome::Done));
+            for role in running {
+                scene.finish(role, Outcome::Done);
+            }
         }
-        prop_assert!(scene.core.remotes.iter().all(|remote| remote.is_done()));
+        prop_assert!(scene.core.remotes.iter().all(crate::core::remote::Remote::is_done));
         prop_assert_eq!(scene.core.shares.given(), 0);
     }
 }
