@@ -26,6 +26,8 @@ pub const IDLE_BEAT_SECS: u64 = 60;
 pub const MAX_TAIL: usize = 2048;
 /// Most bytes that the paths of one job may take: an order fits one message of the channel.
 pub const MAX_JOB_BYTES: usize = 150 << 10;
+/// Most renames that one job names: each may cost a run of its own.
+pub const MAX_MOVES: usize = 16;
 
 /// To the watcher.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,6 +92,16 @@ pub enum WatcherReport {
     },
     /// Paths that are dirty, in the order of their events.
     Changes(TreeId, Vec<Change>),
+    /// A directory has another name in the same tree. The change of each follows, but for what was
+    /// reported before; this only helps to bring them over.
+    Moved {
+        /// Which tree.
+        tree: TreeId,
+        /// The old name.
+        from: RelPath,
+        /// The new one.
+        to: RelPath,
+    },
     /// Sight was lost of everything at and below a path.
     Rescan {
         /// Which tree.

@@ -6,6 +6,7 @@
 //! involved; [`shown`] only quotes for people.
 
 mod connection;
+mod linked;
 mod shown;
 mod words;
 
@@ -17,6 +18,7 @@ use crate::abilities::{Abilities, Ability};
 
 pub use connection::port;
 pub(crate) use connection::unspeakable;
+pub(crate) use linked::{are_plain, linked, may_link};
 pub(crate) use shown::shown;
 pub use words::sets;
 use words::{for_dry_run, value_of};
@@ -183,6 +185,11 @@ pub(crate) fn slow_down(words: &mut Vec<OsString>, slice: &SyncSlice, rate: Opti
 /// Lets rsync compare what files hold, whatever their times say.
 pub(crate) fn by_checksums(words: &mut Vec<OsString>) {
     words.insert(words.len().min(1), "--checksum".into());
+}
+
+/// Lets rsync write each file anew, the same ones too.
+pub(crate) fn anew(words: &mut Vec<OsString>) {
+    words.insert(words.len().min(1), "--ignore-times".into());
 }
 
 /// Whether this job deletes on a remote of these abilities.

@@ -114,11 +114,12 @@ impl Worker {
             doubt: self.doubt,
             hint: Hint::None,
             complaints: Complaints::default(),
+            linked: Vec::new(),
             parts: Vec::new(),
             end: JobEnd::good(),
         };
         transfers.test_guesses(&job.work, Instant::now());
-        transfers.work(&job.work, differs);
+        transfers.work(job, differs);
         let Transfers { mut end, warm, abilities, doubt, left, .. } = transfers;
         end.left = left;
         self.warm = warm;
@@ -170,12 +171,13 @@ impl JobEnd {
 }
 
 impl Transfers<'_> {
-    fn work(&mut self, work: &Work, differs: &mut dyn FnMut(Vec<Difference>)) {
+    fn work(&mut self, job: &Job, differs: &mut dyn FnMut(Vec<Difference>)) {
         loop {
-            match work {
+            match &job.work {
                 Work::Full => self.all(Lists { whole: Some(Whole::Mirror), ..Lists::default() }),
                 Work::Batch(paths) => {
                     let mut lists = list::normalise(paths, |path| self.root.kind(path));
+                    self.moved(&mut lists, &job.moves);
                     self.leave_out_large(&mut lists, paths);
                     self.all(lists);
                 }
@@ -189,7 +191,7 @@ impl Transfers<'_> {
             self.parts.clear();
             self.left.clear();
         }
-        if let (Work::Batch(paths), Outcome::Partial) = (work, self.end.outcome) {
+        if let (Work::Batch(paths), Outcome::Partial) = (&job.work, self.end.outcome) {
             self.take_apart(paths);
         }
     }

@@ -18,6 +18,7 @@
 //! | `outcome` | the table of exit statuses |
 //! | `abilities`, `doubt`, `fallback` | what the remote's rsync lacks: known, found out, made up for |
 //! | `walk`, `listed` | subtrees under a filter |
+//! | `moved` | directories that were renamed |
 //! | `compare`, `itemized` | dry runs that tell what differs |
 //! | `verify` | a job that only compares |
 //! | `apart`, `complaints` | which paths of a batch failed, and why |
@@ -34,6 +35,7 @@ mod itemized;
 mod job;
 mod list;
 mod listed;
+mod moved;
 mod outcome;
 mod reach;
 mod root;
@@ -179,6 +181,7 @@ mod tests {
                 by: common::message::Comparison::Times,
                 load: common::message::Load::Any,
                 work: Work::Full,
+                moves: Vec::new(),
             },
         }
     }

@@ -1,7 +1,7 @@
 //! The runs of one job: rsync as often as the lists take it, and the worst outcome of all.
 
 use std::ffi::OsString;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStringExt;
 
 use common::event::RootId;
@@ -58,6 +58,8 @@ pub(crate) struct Transfers<'a> {
     pub(crate) hint: Hint,
     /// What rsync complains of in this part of the job.
     pub(crate) complaints: Complaints,
+    /// Old names of directories, of which the remote has made links under the new ones.
+    pub(crate) linked: Vec<RelPath>,
     /// Parts of which something failed.
     pub(crate) parts: Vec<Part>,
     pub(crate) end: JobEnd,
@@ -87,7 +89,7 @@ impl Transfers<'_> {
     }
 
     /// One of the lists. It is kept for later if some of it failed.
-    fn part(&mut self, form: Form, deletions: Deletions, paths: Vec<RelPath>) {
+    pub(crate) fn part(&mut self, form: Form, deletions: Deletions, paths: Vec<RelPath>) {
         if paths.is_empty() || !goes_on(self.end.outcome) {
             return;
         }
@@ -219,6 +221,11 @@ impl Transfers<'_> {
         if let (Errand::Send(..), Comparison::Checksums) = (errand, self.by) {
             argv::by_checksums(&mut argv);
         }
+        // An old name is back: its files are to be files of their own.
+        let is_back = |old: &RelPath| self.root.kind(old.as_bytes()) == Kind::Directory;
+        if matches!(errand, Errand::Send(Form::Deep, _)) && self.linked.iter().any(is_back) {
+            argv::anew(&mut argv);
+        }
         if let (Errand::Send(Form::Whole, Deletions::Travel), Some(most)) = (errand, self.max_delete) {
             argv::bound(&mut argv, most);
         }
@@ -245,6 +252,18 @@ impl Transfers<'_> {
         feed: &mut dyn FnMut(&mut Vec<u8>) -> Feed,
         output: &mut dyn FnMut(&[u8]),
     ) -> JobEnd {
+        self.run_in(self.root.as_fd(), spawned, argv, feed, output)
+    }
+
+    /// The same in another directory.
+    pub(crate) fn run_in(
+        &mut self,
+        root: BorrowedFd<'_>,
+        spawned: Option<Spawned>,
+        argv: &[OsString],
+        feed: &mut dyn FnMut(&mut Vec<u8>) -> Feed,
+        output: &mut dyn FnMut(&[u8]),
+    ) -> JobEnd {
         let mut argv = argv.to_vec();
         argv::slow_down(&mut argv, &self.worker.slice, self.rate);
         let argv = &argv[..];
@@ -265,7 +284,7 @@ impl Transfers<'_> {
             complaints.push(stream, text);
             said.push(stream, text);
         };
-        let (root, confined) = (self.root.as_fd(), &self.worker.confined);
+        let confined = &self.worker.confined;
         let run = Run { argv, root, confined, feed, line: &mut line, limits: self.limits };
         let ended = match spawned {
             Some(spawned) => run.resume(spawned, &mut self.pulse),

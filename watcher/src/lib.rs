@@ -14,7 +14,7 @@
 //! | `kernel`, `open` | inotify; directories without following links |
 //! | `tree`, `arena` | which watch is which directory |
 //! | `translate` | what an event means |
-//! | `limbo`, `recent` | the two halves of a rename; names that come and go at once |
+//! | `limbo`, `recent`, `renamed` | the two halves of a rename; names that come and go at once; both names of a rename |
 //! | `received` | files that an rsync brought |
 //! | `scan`, `limit` | walking; too few watches |
 //! | `links`, `fleeting` | files with several names; names that nobody could look at |
@@ -39,6 +39,7 @@ mod outbox;
 mod pass;
 mod received;
 mod recent;
+mod renamed;
 mod root;
 mod scan;
 mod stamp;

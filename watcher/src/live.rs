@@ -22,6 +22,7 @@ use crate::names::Names;
 use crate::outbox::Outbox;
 use crate::received::Received;
 use crate::recent::Recent;
+use crate::renamed::Renamed;
 use crate::scan::{Scan, Then, Voice, Work};
 use crate::translate::{Step, bits, is_silent, meaning};
 use crate::tree::{NodeId, Tree};
@@ -80,6 +81,7 @@ pub(crate) struct Live {
     /// name before it says that the other leaves it.
     arrivals: Recent,
     received: Received,
+    pub(crate) renamed: Renamed,
     /// Where directories were reported as removed.
     departures: Recent,
     repair: Repair,
@@ -118,6 +120,7 @@ impl Live {
             limbo: Limbo::default(),
             arrivals: Recent::new(PATIENCE),
             received: Received::default(),
+            renamed: Renamed::default(),
             departures: Recent::new(DEPARTURES),
             repair: Repair::None,
             nodes: Vec::new(),
@@ -276,6 +279,7 @@ impl Live {
         self.names.note(parent, name);
         self.follow_links(&path, (mask, cookie), out);
         let meaning = meaning(mask, &path, self.rules.switches, &self.rules.filter);
+        self.note_rename(&path, meaning, (mask, cookie), out);
         match meaning.step {
             Step::Keep => {}
             Step::Appeared => self.appeared(parent, name, now),

@@ -20,6 +20,8 @@ const MAX_CHANGES: usize = 200_000;
 const MAX_BYTES: usize = 64 << 20;
 /// Bytes of one frame; the limit of the wire less what surrounds the changes.
 pub(crate) const FRAME_BYTES: usize = 60 << 10;
+/// Most renames that may wait. What is beyond travels as something new.
+const MAX_MOVES: usize = 256;
 /// Most bytes that a change takes beside its path: length, dirt and mask.
 const CHANGE_BYTES: usize = 12;
 
@@ -33,6 +35,8 @@ enum Entry {
 /// What waits for the supervisor, oldest first.
 pub(crate) struct Outbox {
     queue: VecDeque<Entry>,
+    /// Renames, which go first: each says what changes that follow it have in common.
+    moves: VecDeque<WatcherReport>,
     /// How many entries have left the queue: numbers in `index` count from the first ever.
     left: u64,
     /// Numbers of the changes that a later change of the same path may merge with.
@@ -54,6 +58,7 @@ impl Outbox {
     fn bounded(max_changes: usize) -> Outbox {
         Outbox {
             queue: VecDeque::new(),
+            moves: VecDeque::new(),
             left: 0,
             index: HashTable::new(),
             hasher: DefaultHashBuilder::default(),
@@ -71,7 +76,7 @@ impl Outbox {
 
     /// True when nothing waits.
     pub(crate) fn is_empty(&self) -> bool {
-        self.queue.is_empty()
+        self.queue.is_empty() && self.moves.is_empty()
     }
 
     /// Adds a change.
@@ -119,6 +124,13 @@ impl Outbox {
         self.bound();
     }
 
+    /// Says that one directory had and has these names.
+    pub(crate) fn moved(&mut self, tree: TreeId, from: RelPath, to: RelPath) {
+        if self.moves.len() < MAX_MOVES {
+            self.moves.push_back(WatcherReport::Moved { tree, from, to });
+        }
+    }
+
     fn bound(&mut self) {
         if self.changes > self.max_changes || self.bytes > MAX_BYTES {
             self.give_up();
@@ -139,6 +151,9 @@ impl Outbox {
 
     /// Takes the next report: one of those in between, or a frame of changes of one tree.
     pub(crate) fn next(&mut self) -> Option<WatcherReport> {
+        if let Some(moved) = self.moves.pop_front() {
+            return Some(moved);
+        }
         let tree = match self.pop()? {
             Entry::Report(report) => return Some(report),
             Entry::Gone(tree, path) => return Some(self.names(tree, path)),
@@ -204,6 +219,7 @@ impl Outbox {
             self.changes
         );
         self.index.clear();
+        self.moves.clear();
         (self.changes, self.bytes) = (0, 0);
         let mut lost: Vec<TreeId> = Vec::new();
         let mut kept = VecDeque::new();

@@ -85,6 +85,18 @@ pub struct Job {
     pub terms: Terms,
     /// What to transfer.
     pub work: Work,
+    /// Directories that were renamed, at most [`MAX_MOVES`](super::MAX_MOVES): of a batch that
+    /// carries both names, the removal of the old one and all of the new one. Only a hint.
+    pub moves: Vec<Move>,
+}
+
+/// A directory that has another name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Move {
+    /// The name that it had.
+    pub from: RelPath,
+    /// The name that it has.
+    pub to: RelPath,
 }
 
 /// Files larger than this are large, in bytes: on a fast network they take some tenth of a second.

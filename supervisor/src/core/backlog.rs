@@ -251,6 +251,23 @@ impl Backlog {
         self.store.get(path.as_bytes()).is_some() || self.is_covered(path, Dirt::Touched)
     }
 
+    /// True when something waits at or below `path`, or above it with all that is below.
+    pub fn meets(&self, path: &RelPath) -> bool {
+        let (from, to) = below(path);
+        let covers = |above: &[u8]| self.store.get(above).is_some_and(|entry| entry.dirt != Dirt::Touched);
+        self.store.get(path.as_bytes()).is_some()
+            || self.store.between(&from, &to).next().is_some()
+            || path.ancestors().chain([&b""[..]]).any(covers)
+    }
+
+    /// Lets the removal of a directory go at `ready`, and not before; one that failed keeps its time.
+    pub fn hold_removal(&mut self, path: &RelPath, ready: Duration) {
+        let entry = self.store.get(path.as_bytes()).filter(|entry| entry.attempts == 0).copied();
+        if let Some(entry) = entry.filter(|entry| entry.dirt == Dirt::RemovedDir) {
+            self.store.put(path, Entry { ready, ..entry });
+        }
+    }
+
     fn bring_forward(&mut self, now: Duration, which: impl Fn(&Entry) -> bool) {
         self.store.set_turns(|entry| {
             if which(entry) {

@@ -207,6 +207,7 @@ impl Dispatcher {
                 self.leave_out_excluded(&mut changes);
                 self.insert(now, tree, &changes, out);
             }
+            Input::Moved(tree, from, to) => self.moved(now, tree, &from, &to),
             Input::Rescan(tree, path, cause) => self.rescan(now, tree, path, cause, out),
             Input::Watching(tree, root, directories) => self.watching(now, tree, root, directories, out),
             Input::RootLost(tree, cause) => self.root_lost(now, tree, cause, out),

@@ -14,6 +14,7 @@ pub mod hosts;
 pub mod keeping;
 pub mod kept;
 pub mod ledger;
+pub mod moves;
 pub mod notice;
 pub mod order;
 pub mod outlet;
@@ -81,6 +82,8 @@ pub enum Input {
     Tick,
     /// The watcher saw changes.
     Changes(TreeId, Vec<Change>),
+    /// The watcher saw a directory get another name; both changes follow.
+    Moved(TreeId, RelPath, RelPath),
     /// The watcher lost sight of a subtree.
     Rescan(TreeId, RelPath, LossCause),
     /// The watcher watches every directory of a tree; how many.

@@ -7,6 +7,7 @@ mod flights;
 mod kept;
 mod lanes;
 mod lonely;
+mod moved;
 mod reload;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use common::path::RelPath;
 
 use super::Lane;
 use super::backlog::{Backlog, Collapsed, Entry, MAX_PATHS, QUARANTINE, Traffic};
+use super::moves::Moves;
 use super::recursive::Recursive;
 use audit::Audit;
 pub use audit::{Slice, Standing};
@@ -81,6 +83,8 @@ pub struct Remote {
     /// What a small job takes at least.
     quickest: Option<Duration>,
     recursive: Recursive,
+    /// Directories that were renamed, while both names wait.
+    moves: Moves,
     full: FullLane,
     failures: u32,
     trouble: Option<Outcome>,
@@ -157,6 +161,7 @@ impl Remote {
             lonely: Lonely::default(),
             quickest: None,
             recursive: Recursive::default(),
+            moves: Moves::default(),
             full: FullLane::default(),
             failures: 0,
             trouble: None,
@@ -184,6 +189,7 @@ impl Remote {
                 self.note_lonely(now, &change.path);
                 self.backlog.insert(now, change, self.traffic);
             }
+            self.pair_up(now, change);
         }
         self.bound_parked(now, MAX_PATHS);
         self.collapse(now, MAX_PATHS)
@@ -203,6 +209,7 @@ impl Remote {
     /// Parks the removals that wait: their root was lost.
     pub fn hold_deletions(&mut self, now: Duration) {
         self.held = true;
+        self.moves.clear();
         let waiting = self.backlog.drain_if(|entry| may_delete(entry.dirt));
         self.put_back(now, waiting, None);
     }

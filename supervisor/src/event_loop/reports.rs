@@ -41,6 +41,9 @@ impl EventLoop {
                 }
                 self.tell(Input::Changes(tree, changes));
             }
+            WatcherReport::Moved { tree, from, to } => {
+                self.tell(Input::Moved(known(tree)?, from, to));
+            }
             WatcherReport::Rescan { tree, path, cause } => {
                 self.tell(Input::Rescan(known(tree)?, path, cause));
             }
@@ -81,6 +84,7 @@ impl EventLoop {
             WatcherReport::Ready
             | WatcherReport::Outdated
             | WatcherReport::Changes(..)
+            | WatcherReport::Moved { .. }
             | WatcherReport::Names(..)
             | WatcherReport::Listed { .. }
             | WatcherReport::NamesLost

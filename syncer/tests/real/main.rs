@@ -14,6 +14,8 @@ mod hangup;
 #[cfg(test)]
 mod mirror;
 #[cfg(test)]
+mod moved;
+#[cfg(test)]
 mod old;
 #[cfg(test)]
 mod reconcile;

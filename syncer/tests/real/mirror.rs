@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use common::config::{FilterExpression, Remote, RsyncOptions};
 use common::confine::{Confined, Confinement};
 use common::event::{Dirt, RootId};
-use common::message::{Comparison, Deletions, Job, Load, Outcome, SyncSlice, Terms, Work};
+use common::message::{Comparison, Deletions, Job, Load, Move, Outcome, SyncSlice, Terms, Work};
 use common::path::RelPath;
 use syncer::{JobEnd, Worker};
 
@@ -84,20 +84,30 @@ impl Mirror {
 
     /// Runs a job on the root of that identity.
     pub(crate) fn run_on(&self, root: RootId, work: Work) -> JobEnd {
+        self.run_job(root, work, Vec::new())
+    }
+
+    fn run_job(&self, root: RootId, work: Work, moves: Vec<Move>) -> JobEnd {
         let mut worker = Worker::new(self.slice.clone(), Confined::not()).unwrap();
-        worker.run(
-            &Job {
-                root,
-                deletions: self.deletions,
-                max_delete: self.max_delete,
-                terms: Terms::default(),
-                by: Comparison::Times,
-                load: Load::Any,
-                work,
-            },
-            &mut |_| {},
-            &mut |_| {},
-        )
+        let job = Job {
+            root,
+            deletions: self.deletions,
+            max_delete: self.max_delete,
+            terms: Terms::default(),
+            by: Comparison::Times,
+            load: Load::Any,
+            work,
+            moves,
+        };
+        worker.run(&job, &mut |_| {}, &mut |_| {})
+    }
+
+    /// Runs a batch that carries a directory from one name to another, and says that it does.
+    pub(crate) fn run_moved(&self, from: &str, to: &str, more: &[(&str, Dirt)]) -> JobEnd {
+        let both = [(from, Dirt::RemovedDir), (to, Dirt::Deep)];
+        let hint = Move { from: RelPath::new(from).unwrap(), to: RelPath::new(to).unwrap() };
+        let meta = fs::metadata(&self.source).unwrap();
+        self.run_job(RootId::from(&meta), batch(&[&both[..], more].concat()), vec![hint])
     }
 
     /// Runs a batch, which must be done.

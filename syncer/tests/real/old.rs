@@ -41,6 +41,7 @@ impl<'a> Life<'a> {
             by: Comparison::Times,
             load: Load::Any,
             work,
+            moves: Vec::new(),
         };
         let end = self.worker.run(&job, &mut |_| {}, &mut |_| {});
         self.worker.warm_up(&job, &end);

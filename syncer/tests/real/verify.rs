@@ -33,6 +33,7 @@ fn verify(mirror: &Mirror, tops: &[&str], by: Comparison) -> Verified {
         by: Comparison::Times,
         load: Load::Any,
         work,
+        moves: Vec::new(),
     };
     let mut worker = Worker::new(mirror.slice.clone(), Confined::not()).unwrap();
     let (mut found, mut frames) = (Vec::new(), Vec::new());
@@ -208,6 +209,7 @@ fn an_empty_and_another_root() {
         by: Comparison::Times,
         load: Load::Any,
         work: Work::Verify { tops: vec![RelPath::root()], by: Comparison::Times },
+        moves: Vec::new(),
     };
     let mut worker = Worker::new(mirror.slice.clone(), Confined::not()).unwrap();
     let end = worker.run(&job, &mut |_| {}, &mut |found| panic!("{found:?}"));

@@ -40,6 +40,7 @@ impl Warmed {
             by: Comparison::Times,
             load: Load::Any,
             work: batch(&[(path, Dirt::Touched)]),
+            moves: Vec::new(),
         };
         let end = self.worker.run(&job, &mut |_| {}, &mut |_| {});
         self.worker.warm_up(&job, &end);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use common::event::{Change, TreeId};
 use common::message::RemoteOutcome;
+use common::path::RelPath;
 
 use super::Dispatcher;
 use crate::core::backlog::MAX_ALL;
@@ -12,6 +13,13 @@ use crate::core::remote::Remote;
 use crate::core::{Action, RemoteId, notice};
 
 impl Dispatcher {
+    /// A directory has another name.
+    pub(super) fn moved(&mut self, now: Duration, tree: TreeId, from: &RelPath, to: &RelPath) {
+        for remote in self.remotes.iter_mut().filter(|remote| remote.tree == tree) {
+            remote.moved(now, from, to);
+        }
+    }
+
     /// Changes that the brake has let go.
     pub(super) fn insert_judged(
         &mut self,

@@ -66,6 +66,7 @@ impl Dispatcher {
             | Input::NamesLost
             | Input::Listed(..)
             | Input::Flushed(_)
+            | Input::Moved(..)
             | Input::Rescan(..)
             | Input::Watching(..)
             | Input::RootLost(..)

@@ -129,7 +129,8 @@ impl Remote {
         };
         let work = Work::Verify { tops, by };
         let (terms, by, load) = (Terms::default(), Comparison::Times, Load::Any);
-        Some(Job { root, deletions: Deletions::Travel, max_delete: None, terms, by, load, work })
+        let (deletions, moves) = (Deletions::Travel, Vec::new());
+        Some(Job { root, deletions, max_delete: None, terms, by, load, work, moves })
     }
 
     pub(super) fn end_audit(&mut self) {

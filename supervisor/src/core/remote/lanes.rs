@@ -114,11 +114,12 @@ impl Remote {
         self.recursive.begin(now, lane, subtrees);
         let doubted = taken.iter().any(|(_, entry)| entry.mask & DOUBTED != 0);
         let by = if doubted { Comparison::Checksums } else { Comparison::Times };
+        let moves = self.moves.take(&taken);
         let flight = Flight::new(taken, now);
         // Without a second connection nobody could go beside them.
         let load = if flight.heavy || self.connections < 2 { Load::Any } else { Load::Light };
         self.flights.replace(lane, Some(flight));
-        Some(Job { root, deletions, max_delete: None, terms: Terms::default(), by, load, work })
+        Some(Job { root, deletions, max_delete: None, terms: Terms::default(), by, load, work, moves })
     }
 
     fn start_full(&mut self, now: Duration, root: RootId, deletions: Deletions) -> Option<Job> {
@@ -131,7 +132,16 @@ impl Remote {
         let all = (deletions == Deletions::Travel).then(RelPath::root);
         self.recursive.begin(now, Lane::Full, all.into_iter());
         let (by, load) = (Comparison::Times, Load::Any);
-        Some(Job { root, deletions, max_delete: None, terms: Terms::default(), by, load, work: Work::Full })
+        Some(Job {
+            root,
+            deletions,
+            max_delete: None,
+            terms: Terms::default(),
+            by,
+            load,
+            work: Work::Full,
+            moves: Vec::new(),
+        })
     }
 
     fn take_ready(&mut self, now: Duration, lane: Lane) -> Vec<Taken> {

@@ -52,6 +52,7 @@ impl Remote {
 
     /// Forgets what it lacks that does not travel any more. What of it is under way is not tried again.
     pub fn forget_excluded(&mut self, filter: &Filter) {
+        self.moves.clear();
         let is_wanted = |(path, entry): &Taken| !excludes(filter, path, entry.dirt, entry.mask);
         for backlog in [&mut self.backlog, &mut self.parked, &mut self.full.replay] {
             let all = backlog.drain();

@@ -1,0 +1,150 @@
+//! The command that makes a directory on the remote out of one that is still there under its old
+//! name: what is the same in both becomes a link, and only the rest travels.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+
+use bstr::ByteSlice;
+use common::message::{Deletions, SyncSlice};
+use common::path::RelPath;
+
+use super::words::keep_times;
+use super::{NANOSECONDS, connection, joined, params, sets};
+use crate::abilities::Abilities;
+
+/// Longest pair of names. rsync and the systems it meets take paths of 4096 bytes.
+const MAX_NAMES: usize = 1800;
+/// Letters of options that get on with links and with another directory as the top. Not `u`, which
+/// guards edits that are on their way back; not `H`, which links by itself.
+const LETTERS: &[u8] = b"aArlptgoDvzxXSWPsh";
+/// Long options that do, up to their value.
+#[rustfmt::skip]
+const OPTIONS: &[&str] = &[
+    "--archive", "--recursive", "--links", "--perms", "--times", "--group", "--owner", "--devices",
+    "--specials", "--acls", "--xattrs", "--numeric-ids", "--omit-dir-times", "--chmod", "--chown",
+    "--verbose", "--quiet", "--stats", "--human-readable", "--progress", "--no-motd", "--outbuf", "--out-format",
+    "--compress", "--compress-choice", "--compress-level", "--zc", "--zl", "--skip-compress", "--no-compress",
+    "--whole-file", "--no-whole-file", "--sparse", "--one-file-system", "--bwlimit", "--block-size",
+    "--timeout", "--contimeout", "--sockopts", "--port", "--address", "--ipv4", "--ipv6", "--protocol",
+    "--delete", "--del", "--delete-before", "--delete-during", "--delete-delay", "--delete-after", "--force",
+];
+
+/// Whether the user's options let links be made, of files that are the same by size and time.
+pub(crate) fn may_link(slice: &SyncSlice) -> bool {
+    let is_known = |word: &OsString| match word.as_bytes() {
+        [b'-', b'-', ..] => OPTIONS.contains(&name_of(word)),
+        [b'-', letters @ ..] => letters.iter().all(|letter| LETTERS.contains(letter)),
+        _ => false,
+    };
+    let params = &slice.remote.rsync.params;
+    params.iter().all(is_known) && keep_times(params)
+}
+
+/// Whether nothing in between can take these names for anything else: no shell, no pattern, no
+/// option, no list of paths.
+pub(crate) fn are_plain(from: &RelPath, to: &RelPath) -> bool {
+    let (from, to) = (from.as_bytes(), to.as_bytes());
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-+@=,%/".contains(byte);
+    let is_name = |name: &[u8]| !name.starts_with(b"-") && name.iter().all(is_plain);
+    let short = from.len().saturating_add(to.len()) <= MAX_NAMES;
+    short && [from, to].into_iter().all(|path| !path.is_empty() && path.split_str("/").all(is_name))
+}
+
+/// The command, as it runs in the directory that is now called `to`.
+pub(crate) fn linked(slice: &SyncSlice, abilities: Abilities, from: &RelPath, to: &RelPath) -> Vec<OsString> {
+    let mut words = vec![slice.rsync_program.clone()];
+    words.extend(params(slice, Deletions::Travel, abilities).cloned());
+    words.extend(["--recursive", "--delete", "--force", "--no-relative"].map(OsString::from));
+    let told = slice.debug && !sets(&slice.remote.rsync.params, "--out-format", None);
+    words.extend(told.then(|| "--out-format=%i %n%L".into()));
+    words.push(if abilities.nanoseconds.is_there() { NANOSECONDS } else { "--checksum" }.into());
+    let mut old = OsString::from("../".repeat(to.ancestors().count().saturating_add(1)));
+    old.push(OsStr::from_bytes(from.as_bytes()));
+    words.push(joined("--link-dest=", &old));
+    words.extend(slice.remote.rsync.bwlimit.map(|rate| format!("--bwlimit={rate}").into()));
+    words.extend(connection::words(slice));
+    let mut destination = connection::destination(slice);
+    destination.push(OsStr::from_bytes(to.as_bytes()));
+    destination.push("/");
+    words.extend(["--".into(), "./".into(), destination]);
+    words
+}
+
+/// A long option without its value.
+fn name_of(word: &OsStr) -> &str {
+    std::str::from_utf8(word.as_bytes().split(|&byte| byte == b'=').next().unwrap_or_default())
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::argv::shown;
+    use crate::argv::tests::slice;
+
+    fn path(text: &str) -> RelPath {
+        RelPath::new(text).unwrap()
+    }
+
+    #[test]
+    fn the_command() {
+        let words = linked(&slice(&["-artz"]), Abilities::default(), &path("a/old"), &path("p/q/new"));
+        insta::assert_snapshot!(shown(&words), @"");
+    }
+
+    #[test]
+    fn options_that_links_do_not_get_on_with() {
+        for (params, linked) in [
+            (&["-artz"][..], true),
+            (&["-aAXz", "--bwlimit=9", "--delete", "--chmod=D755"], true),
+            (&["-rlt"], true),
+            // Times are not kept: nothing would be the same.
+            (&["-rl"], false),
+            (&["-artuz"], false),
+            (&["-a", "--update"], false),
+            (&["-aH"], false),
+            (&["-a", "--inplace"], false),
+            (&["-a", "--append-verify"], false),
+            (&["-a", "--exclude=/x"], false),
+            (&["-a", "-f", "- x"], false),
+            (&["-a", "--temp-dir=t"], false),
+            (&["-aT/t"], false),
+            (&["-ab"], false),
+            (&["-a", "--backup"], false),
+            (&["-a", "--max-delete=3"], false),
+            (&["-a", "--size-only"], false),
+            (&["-a", "--modify-window=2"], false),
+            (&["-a@2"], false),
+            (&["-aI"], false),
+            (&["-aK"], false),
+            (&["-a", "--existing"], false),
+            (&["-a", "--link-dest=/x"], false),
+            (&["-a", "--iconv=utf8,latin1"], false),
+            (&["-a", "--timeout", "5"], false),
+        ] {
+            assert_eq!(may_link(&slice(params)), linked, "{params:?}");
+        }
+    }
+
+    #[test]
+    fn names_that_could_be_taken_for_something_else() {
+        for (name, plain) in [
+            ("a/b.c-d_e+f@g=h,i%j", true),
+            ("-a", false),
+            ("a/-b", false),
+            ("a b", false),
+            ("a*", false),
+            ("a:b", false),
+            ("$a", false),
+            ("~a", false),
+            ("a\\b", false),
+            ("a\nb", false),
+            ("\u{e4}", false),
+            ("", false),
+        ] {
+            assert_eq!(are_plain(&path(name), &path("x")), plain, "{name:?}");
+            assert_eq!(are_plain(&path("x"), &path(name)), plain, "{name:?}");
+        }
+        assert!(!are_plain(&path(&"n".repeat(1000)), &path(&"m".repeat(1000))));
+    }
+}

@@ -1,0 +1,105 @@
+//! Directories that were renamed: made on the remote out of what it has under the old name, so that
+//! what they hold does not travel (`--link-dest`).
+//!
+//! First the new name is sent by itself, and with it what is above: rsync follows a symlink at its
+//! destination, and none is left there then. Then each directory is brought over in a run of its
+//! own, which sends whatever is not the same. Only then the old names go. Where any of that fails
+//! the directory is sent as if it were new.
+//!
+//! Two names of one file share owner, mode and time, so an old name never outlives the job: it is
+//! gone here, and the job removes it there.
+
+use std::os::fd::AsFd;
+
+use common::message::{Comparison, Deletions, MAX_MOVES, Move, Outcome};
+use common::path::RelPath;
+use nix::dir::Dir;
+
+use crate::argv::{self, Form};
+use crate::list::{Kind, Lists};
+use crate::root::{Root, is_dot};
+use crate::rsync::Feed;
+use crate::transfers::Transfers;
+
+/// A run of its own costs as much as some forty small files.
+const MANY: u32 = 100;
+/// Or as much as this, in bytes.
+const MUCH: u64 = 1 << 20;
+
+impl Transfers<'_> {
+    /// Brings over what `moves` say, and takes it out of the lists.
+    pub(crate) fn moved(&mut self, lists: &mut Lists, moves: &[Move]) {
+        let moves = self.promising(lists, moves);
+        if moves.is_empty() {
+            return;
+        }
+        let is_old = |path: &RelPath| moves.iter().any(|it| it.from == *path || it.from.is_below(path));
+        let (old, mut first) = std::mem::take(&mut lists.shallow).into_iter().partition(is_old);
+        lists.shallow = old;
+        first.extend(moves.iter().map(|it| it.to.clone()));
+        self.part(Form::Shallow, self.deletions, first.into_iter().collect());
+        for it in moves {
+            if self.outcome() == Outcome::Done && self.link(it) == Outcome::Done {
+                lists.deep.remove(&it.to);
+                self.linked.push(it.from.clone());
+            }
+        }
+    }
+
+    /// Those that may be brought over like this, and where it pays.
+    fn promising<'m>(&self, lists: &Lists, moves: &'m [Move]) -> Vec<&'m Move> {
+        let slice = &self.worker.slice;
+        let deletes = argv::possible(slice, self.deletions, self.abilities) == Deletions::Travel;
+        let by_times = self.by == Comparison::Times && argv::may_link(slice);
+        if !deletes || !by_times || !self.worker.filter.is_empty() || lists.whole.is_some() {
+            return Vec::new();
+        }
+        let goes = |from: &RelPath| {
+            let listed = |top: &RelPath| lists.gone.contains(top) && lists.shallow.contains(top);
+            listed(from) || from.ancestors().filter_map(|top| RelPath::new(top).ok()).any(|top| listed(&top))
+        };
+        moves
+            .iter()
+            .take(MAX_MOVES)
+            .filter(|it| argv::are_plain(&it.from, &it.to) && goes(&it.from))
+            .filter(|it| lists.deep.contains(&it.to) && holds_much(self.root, &it.to))
+            .collect()
+    }
+
+    /// One of them. What comes of it is nobody's business but ours: if it fails, what follows tells.
+    fn link(&mut self, it: &Move) -> Outcome {
+        // Not by its name: a symlink in its place would lead rsync elsewhere.
+        let Ok(top) = self.root.open_dir(&it.to) else { return Outcome::Partial };
+        let argv = argv::linked(&self.worker.slice, self.abilities, &it.from, &it.to);
+        let end = self.run_in(top.as_fd(), None, &argv, &mut |_| Feed::End, &mut |_| {});
+        self.take_hint();
+        if end.outcome != Outcome::Done {
+            let (from, to, status) = (&it.from, &it.to, end.status);
+            log::debug!("renamed from={from} to={to} status={status}: sent as if it were new");
+        }
+        end.outcome
+    }
+}
+
+/// Whether a directory holds so much that a run of its own pays.
+fn holds_much(root: &Root, top: &RelPath) -> bool {
+    let (mut names, mut bytes) = (0_u32, 0_u64);
+    let mut pending = vec![top.clone()];
+    while let Some(path) = pending.pop() {
+        let Ok(mut directory) = root.open_dir(&path).and_then(Dir::from_fd) else { continue };
+        for entry in directory.iter().flatten().filter(|entry| !is_dot(entry.file_name().to_bytes())) {
+            let Ok(path) = path.join(entry.file_name().to_bytes()) else { continue };
+            names = names.saturating_add(1);
+            match root.kind(path.as_bytes()) {
+                Kind::Directory => pending.push(path),
+                Kind::Missing | Kind::Other | Kind::Unknown => {
+                    bytes = bytes.saturating_add(root.size(path.as_bytes()).unwrap_or(0));
+                }
+            }
+            if names >= MANY || bytes >= MUCH {
+                return true;
+            }
+        }
+    }
+    false
+}
