@@ -38,6 +38,8 @@ mod privileges;
 mod reload;
 #[path = "e2e/remotes.rs"]
 mod remotes;
+#[path = "e2e/renamed.rs"]
+mod renamed;
 #[path = "e2e/root.rs"]
 mod root;
 #[path = "e2e/sandbox.rs"]

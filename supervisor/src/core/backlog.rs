@@ -251,13 +251,11 @@ impl Backlog {
         self.store.get(path.as_bytes()).is_some() || self.is_covered(path, Dirt::Touched)
     }
 
-    /// True when something waits at or below `path`, or above it with all that is below.
+    /// True when something waits at, below or above `path`.
     pub fn meets(&self, path: &RelPath) -> bool {
         let (from, to) = below(path);
-        let covers = |above: &[u8]| self.store.get(above).is_some_and(|entry| entry.dirt != Dirt::Touched);
-        self.store.get(path.as_bytes()).is_some()
-            || self.store.between(&from, &to).next().is_some()
-            || path.ancestors().chain([&b""[..]]).any(covers)
+        let mut way = path.ancestors().chain([&b""[..], path.as_bytes()]);
+        way.any(|path| self.store.get(path).is_some()) || self.store.between(&from, &to).next().is_some()
     }
 
     /// Lets the removal of a directory go at `ready`, and not before; one that failed keeps its time.

@@ -49,24 +49,36 @@ struct Hint {
     to: RelPath,
     /// How long the removal of `from` waits.
     until: Duration,
+    /// That removal has come.
+    removed: bool,
     /// Something has happened at or below `to` since.
     touched: bool,
 }
 
 impl Moves {
-    /// A directory was renamed: the removal of `from` follows, and then all of `to`.
-    pub fn note(&mut self, now: Duration, from: &RelPath, to: &RelPath, copy: Copy) {
+    /// A directory was renamed: the removal of `from` follows, and then all of `to`. What that does
+    /// to removals that wait.
+    pub fn note(&mut self, now: Duration, from: &RelPath, to: &RelPath, copy: Copy) -> Vec<Turn> {
         let until = now.saturating_add(PATIENCE);
         // Twice before anything was sent: the remote has it under its first name.
-        if let Some(hint) = self.0.iter_mut().find(|hint| hint.to == *from && !hint.touched) {
-            if !hint.from.overlaps(to) {
-                (hint.to, hint.until) = (to.clone(), until);
-            }
-            return;
-        }
-        if copy == Copy::Settled && !from.overlaps(to) && self.0.len() < MAX_HINTS {
-            self.0.push_back(Hint { from: from.clone(), to: to.clone(), until, touched: false });
-        }
+        let earlier = self.0.iter().find(|hint| hint.to == *from && !hint.touched);
+        let origin = match (earlier, copy) {
+            (Some(hint), _) => Some((hint.from.clone(), hint.removed)),
+            (None, Copy::Settled) => Some((from.clone(), false)),
+            (None, Copy::Unsettled) => None,
+        };
+        // Where another one comes or goes, what was noted of its name is no longer so.
+        let is_over = |hint: &Hint| hint.from.overlaps(from) || hint.to == *from || hint.to == *to;
+        let over: Vec<RelPath> =
+            self.0.iter().filter(|hint| is_over(hint)).map(|hint| hint.from.clone()).collect();
+        self.0.retain(|hint| !is_over(hint));
+        let origin = origin.filter(|(origin, _)| !origin.overlaps(to) && self.0.len() < MAX_HINTS);
+        let stays = |old: &RelPath| origin.as_ref().is_some_and(|(origin, _)| origin == old);
+        let turn = |old| if stays(&old) { Turn::Hold(old, until) } else { Turn::Release(old) };
+        let turns = over.into_iter().map(turn).collect();
+        let (to, touched) = (to.clone(), false);
+        self.0.extend(origin.map(|(from, removed)| Hint { from, to, until, removed, touched }));
+        turns
     }
 
     /// A change is taken in. What it does to removals that wait.
@@ -76,7 +88,7 @@ impl Moves {
         self.0.retain(|hint| hint.until > now);
         self.0.retain_mut(|hint| {
             let is_removal = change.path == hint.from && change.dirt == Dirt::RemovedDir;
-            if is_removal {
+            if is_removal && !std::mem::replace(&mut hint.removed, true) {
                 turns.push(Turn::Hold(hint.from.clone(), hint.until));
                 return true;
             }

@@ -9,6 +9,7 @@
 use std::fs;
 use std::io::Read;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -138,6 +139,25 @@ fn a_thousand_files_a_rename_and_deletions() {
     mirror.wait_equal(SOON);
     assert!(holds(mirror.replica("renamed/f3"), "3") || !exists(mirror.source("renamed/f3")));
     assert!(!exists(mirror.replica("INJ")) && !exists("/root/INJ"));
+}
+
+#[test]
+fn a_renamed_directory_is_made_out_of_the_old_one() {
+    let (mut mirror, _sshd) = mirror(Setup::exact(), "known");
+    for n in 0..300 {
+        write(mirror.source(format!("a/old/f{n}")), format!("{n}"));
+    }
+    mirror.run();
+    mirror.wait_equal(SOON);
+    // While they are open nothing else gets their numbers.
+    let open = |n: u32| fs::File::open(mirror.replica(format!("a/old/f{n}"))).unwrap();
+    let before: Vec<fs::File> = (0..300).map(open).collect();
+    fs::rename(mirror.source("a/old"), mirror.source("new")).unwrap();
+    mirror.wait_equal(SOON);
+    for (n, file) in before.iter().enumerate() {
+        let now = fs::metadata(mirror.replica(format!("new/f{n}"))).unwrap();
+        assert_eq!((now.ino(), now.nlink()), (file.metadata().unwrap().ino(), 1), "f{n}\n{}", mirror.log());
+    }
 }
 
 #[test]

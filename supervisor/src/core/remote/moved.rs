@@ -20,12 +20,18 @@ impl Remote {
         let waits = self.backlog.meets(from) || self.parked.meets(from);
         let settled = !is_full && !waits && !self.in_flight().any(|path| path.overlaps(from));
         let copy = if settled { Copy::Settled } else { Copy::Unsettled };
-        self.moves.note(now, from, to, copy);
+        let turns = self.moves.note(now, from, to, copy);
+        self.turn(now, turns);
     }
 
     /// The removal of an old name waits for the new one, so that one job carries both.
     pub(super) fn pair_up(&mut self, now: Duration, change: &Change) {
-        for turn in self.moves.changed(now, change) {
+        let turns = self.moves.changed(now, change);
+        self.turn(now, turns);
+    }
+
+    fn turn(&mut self, now: Duration, turns: Vec<Turn>) {
+        for turn in turns {
             match turn {
                 Turn::Hold(path, until) => self.backlog.hold_removal(&path, until),
                 Turn::Release(path) => self.backlog.hold_removal(&path, now),
