@@ -89,7 +89,7 @@ mod tests {
     #[test]
     fn the_command() {
         let words = linked(&slice(&["-artz"]), Abilities::default(), &path("a/old"), &path("p/q/new"));
-        insta::assert_snapshot!(shown(&words), @"");
+        insta::assert_snapshot!(shown(&words), @"/usr/bin/rsync -artz --recursive --delete --force --no-relative --modify-window=-1 --link-dest=../../../a/old --sockopts=TCP_NODELAY --contimeout=10 --timeout=60 --no-motd -- ./ 10.0.0.2::web/p/q/new/");
     }
 
     #[test]

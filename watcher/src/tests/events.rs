@@ -7,6 +7,9 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 
 use common::config::Switches;
 use common::event::Dirt::{Deep, Removed, RemovedDir, Touched};
+use common::event::TreeId;
+use common::message::WatcherReport;
+use common::path::RelPath;
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use nix::sys::stat::Mode;
 
@@ -83,6 +86,35 @@ fn a_renamed_directory_keeps_being_watched() {
         // Watched under the new name, and only there.
         bench.write(format!("{to}/sub/g"));
         bench.until_dirty(format!("{to}/sub/g"), Touched);
+    }
+}
+
+#[test]
+fn both_names_of_a_directory_are_told_ahead_of_its_changes() {
+    let moved = |report: &WatcherReport| matches!(report, WatcherReport::Moved { .. });
+    let switches = Switches::default();
+    for (switches, filter, told) in [
+        (switches, &[][..], true),
+        (switches, &[r".*\.tmp"], false),
+        (Switches { delete: false, ..switches }, &[], false),
+        (Switches { move_from: false, ..switches }, &[], false),
+        (Switches { move_to: false, ..switches }, &[], false),
+    ] {
+        let mut bench = Bench::prepared(switches, filter, |bench| bench.mkdir("a/old"));
+        bench.write("f");
+        bench.rename("a/old", "new");
+        bench.rename("f", "g");
+        bench.settle("s");
+        let [from, to] = ["a/old", "new"].map(|name| RelPath::new(name).unwrap());
+        let of_it = |report: &WatcherReport| match report {
+            WatcherReport::Changes(_, changes) => changes.iter().any(|it| it.path == from || it.path == to),
+            _ => false,
+        };
+        let places: Vec<usize> = (0..bench.seen.len()).filter(|&at| moved(&bench.seen[at])).collect();
+        let first = bench.seen.iter().position(of_it);
+        let said = places.first().map(|&at| (&bench.seen[at], first.is_some_and(|first| at < first)));
+        let hint = WatcherReport::Moved { tree: TreeId(0), from: from.clone(), to: to.clone() };
+        assert_eq!((said, places.len()), (told.then_some((&hint, true)), usize::from(told)), "{switches:?}");
     }
 }
 

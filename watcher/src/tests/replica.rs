@@ -68,6 +68,8 @@ impl Remote {
         match report {
             WatcherReport::Changes(_, changes) => changes.iter().for_each(|change| self.change(change)),
             WatcherReport::Rescan { path, .. } => self.bring(path.as_bytes(), true),
+            // Says nothing of what is dirty.
+            WatcherReport::Moved { .. } => {}
             other => panic!("{other:?}"),
         }
     }
