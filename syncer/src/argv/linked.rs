@@ -16,7 +16,7 @@ use crate::abilities::Abilities;
 const MAX_NAMES: usize = 1800;
 /// Letters of options that get on with links and with another directory as the top. Not `u`, which
 /// guards edits that are on their way back; not `H`, which links by itself.
-const LETTERS: &[u8] = b"aArlptgoDvzxXSWPsh";
+const LETTERS: &[u8] = b"aArlptgoDvzXSWPsh";
 /// Long options that do, up to their value.
 #[rustfmt::skip]
 const OPTIONS: &[&str] = &[
@@ -24,7 +24,7 @@ const OPTIONS: &[&str] = &[
     "--specials", "--acls", "--xattrs", "--numeric-ids", "--omit-dir-times", "--chmod", "--chown",
     "--verbose", "--quiet", "--stats", "--human-readable", "--progress", "--no-motd", "--outbuf", "--out-format",
     "--compress", "--compress-choice", "--compress-level", "--zc", "--zl", "--skip-compress", "--no-compress",
-    "--whole-file", "--no-whole-file", "--sparse", "--one-file-system", "--bwlimit", "--block-size",
+    "--whole-file", "--no-whole-file", "--sparse", "--bwlimit", "--block-size",
     "--timeout", "--contimeout", "--sockopts", "--port", "--address", "--ipv4", "--ipv6", "--protocol",
     "--delete", "--del", "--delete-before", "--delete-during", "--delete-delay", "--delete-after", "--force",
 ];
