@@ -3,6 +3,8 @@
 //! No hashing and no paths here. A [`NodeId`] tells the directory it was given for from a later
 //! one in the same slot.
 
+use std::num::NonZeroI32;
+
 /// Where the root is.
 pub(crate) const ROOT: u32 = 0;
 /// No node.
@@ -15,7 +17,7 @@ pub(crate) struct NodeId {
     version: u32,
 }
 
-/// A directory. 64 bytes, and its name.
+/// A directory. 56 bytes, and its name.
 pub(crate) struct Node {
     /// The last component; empty for the root.
     pub(crate) name: Box<[u8]>,
@@ -23,8 +25,8 @@ pub(crate) struct Node {
     pub(crate) seen: u64,
     /// The directory that holds it; [`NONE`] for the root and for what is detached.
     pub(crate) parent: u32,
-    /// The kernel's watch.
-    pub(crate) wd: Option<i32>,
+    /// The kernel's watch; it counts them from 1.
+    wd: Option<NonZeroI32>,
     /// The kernel refused a watch.
     pub(crate) unwatched: bool,
     /// All that it holds was reported by name, or is about to be.
@@ -34,6 +36,23 @@ pub(crate) struct Node {
     first_child: u32,
     next: u32,
     previous: u32,
+}
+
+impl Node {
+    /// The kernel's watch.
+    pub(crate) fn wd(&self) -> Option<i32> {
+        self.wd.map(NonZeroI32::get)
+    }
+
+    /// Gives it a watch.
+    pub(crate) fn set_wd(&mut self, wd: i32) {
+        self.wd = NonZeroI32::new(wd);
+    }
+
+    /// Takes its watch.
+    pub(crate) fn take_wd(&mut self) -> Option<i32> {
+        self.wd.take().map(NonZeroI32::get)
+    }
 }
 
 /// The nodes of one tree.
@@ -155,9 +174,9 @@ impl Arena {
         self.get(index).map(|node| node.first_child).filter(|&child| child != NONE)
     }
 
-    /// The children of `index`.
-    pub(crate) fn children(&self, index: u32) -> impl Iterator<Item = u32> {
-        std::iter::successors(self.first_child(index), |&child| {
+    /// `index`, and the children of its parent that come behind it.
+    pub(crate) fn siblings(&self, index: u32) -> impl Iterator<Item = u32> {
+        std::iter::successors(Some(index), |&child| {
             self.get(child).map(|node| node.next).filter(|&next| next != NONE)
         })
     }
@@ -168,8 +187,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_directory_costs_64_bytes_and_two_table_slots() {
-        assert!(size_of::<Node>() <= 64, "{}", size_of::<Node>());
+    fn a_directory_costs_56_bytes_and_two_table_slots() {
+        assert!(size_of::<Node>() <= 56, "{}", size_of::<Node>());
     }
 
     #[test]

@@ -12,11 +12,11 @@
 //! | `watcher` | the loop |
 //! | `root`, `live` | a tree whose root may be gone; a tree whose root is there |
 //! | `kernel`, `open` | inotify; directories without following links |
-//! | `tree`, `arena` | which watch is which directory |
+//! | `tree`, `arena`, `shards` | which watch is which directory |
 //! | `translate` | what an event means |
 //! | `limbo`, `recent`, `renamed` | the two halves of a rename; names that come and go at once; both names of a rename |
 //! | `received` | files that an rsync brought |
-//! | `scan`, `limit` | walking; too few watches |
+//! | `scan`, `reading`, `limit` | walking; one directory of it; too few watches |
 //! | `links`, `fleeting` | files with several names; names that nobody could look at |
 //! | `names`, `pass`, `listing` | telling what a tree holds, to be compared with the index |
 //! | `told`, `stamp` | what a change says of the names; what tells two states of a file apart |
@@ -37,11 +37,13 @@ mod names;
 mod open;
 mod outbox;
 mod pass;
+mod reading;
 mod received;
 mod recent;
 mod renamed;
 mod root;
 mod scan;
+mod shards;
 mod stamp;
 mod told;
 mod translate;

@@ -8,12 +8,14 @@ use common::message::WatcherReport;
 use crate::live::Live;
 use crate::outbox::Outbox;
 use crate::scan::{Then, Voice, Work};
-use crate::tree::Tree;
+use crate::tree::{NodeId, Tree};
 
 /// How often directories without a watch are looked at, in seconds.
 pub(crate) const UNWATCHED_RESCAN_SECS: u64 = 60;
 /// Most paths of them that are reported; beyond, the whole tree is.
 const MAX_PATHS: usize = 256;
+/// Directories that are gone through in one step to find them.
+const DIRECTORIES_AT_ONCE: usize = 5000;
 /// How often the number of them may be reported.
 const REPORT_PAUSE: Duration = Duration::from_secs(10);
 
@@ -95,10 +97,22 @@ impl Live {
         }
         self.limit.retried_at = Some(now);
         self.limit.hurried = false;
+        self.scan.push(Work::Seek(self.tree.root(), Vec::new()));
+    }
+
+    /// Goes on looking for directories without a watch, from here; these are found. Once all are
+    /// they are read, or the whole tree, where they are too many.
+    pub(crate) fn seek(&mut self, from: NodeId, mut found: Vec<NodeId>) {
         let root = self.tree.root();
-        let tops = self.tree.topmost_unwatched(MAX_PATHS).unwrap_or_else(|| vec![root]);
-        self.scan.push(Work::Done(root, Then::Retried(tops.clone())));
-        for node in tops {
+        let next = self.tree.topmost_unwatched((from, DIRECTORIES_AT_ONCE), &mut found);
+        if found.len() > MAX_PATHS {
+            found = vec![root];
+        } else if let Some(next) = next {
+            self.scan.push(Work::Seek(next, found));
+            return;
+        }
+        self.scan.push(Work::Done(root, Then::Retried(found.clone())));
+        for node in found {
             self.scan.push(Work::Read(node, Voice::Quiet));
         }
     }

@@ -7,6 +7,7 @@
 //! looked at are a matter of [`crate::fleeting`].
 
 use std::collections::{HashMap, HashSet};
+use std::ffi::CStr;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
@@ -227,16 +228,20 @@ impl Live {
         self.links.fleeting.deadline().filter(|_| waits)
     }
 
-    /// A scan found a file.
-    pub(crate) fn count_names(&mut self, dir: BorrowedFd<'_>, path: &RelPath) {
+    /// A scan found the file `name` in the directory `fd`, which is `dir`.
+    pub(crate) fn count_names(&mut self, fd: BorrowedFd<'_>, dir: &RelPath, name: &CStr) {
         if !self.links.is_counting() {
             return;
         }
-        let Ok(stat) = fstatat(dir, path.name(), AtFlags::AT_SYMLINK_NOFOLLOW) else { return };
+        let Ok(stat) = fstatat(fd, name, AtFlags::AT_SYMLINK_NOFOLLOW) else { return };
         // By now it may be the only name of a file that was changed through another.
         let inode = identity(&stat);
-        if has_more_names(&stat) || self.links.waiting.contains(&inode) {
-            self.links.note(inode, path, stat.st_nlink);
+        if !has_more_names(&stat) && !self.links.waiting.contains(&inode) {
+            return;
+        }
+        match dir.join(name.to_bytes()) {
+            Ok(path) => self.links.note(inode, &path, stat.st_nlink),
+            Err(_) => self.scan.too_long(dir),
         }
     }
 

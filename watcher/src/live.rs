@@ -12,9 +12,8 @@ use common::filter::{EntryKind, Filter};
 use common::log::Shown;
 use common::message::RootLoss;
 use common::path::RelPath;
-use inotify::Event;
 
-use crate::kernel::Kernel;
+use crate::kernel::{Event, Kernel};
 use crate::limbo::{Limbo, PATIENCE};
 use crate::limit::Limit;
 use crate::links::{Follow, Links};
@@ -188,12 +187,6 @@ impl Live {
         waiting.into_iter().chain(links).flatten().min()
     }
 
-    /// Forgets a directory with all below it, and ends the watches.
-    pub(crate) fn drop_node(&mut self, node: NodeId) {
-        self.tree.remove(node, &mut self.ended);
-        self.scan.end(&mut self.ended);
-    }
-
     /// The walk that makes up for lost events starts.
     pub(crate) fn repair(&mut self) {
         self.repair = Repair::Running;
@@ -212,8 +205,8 @@ impl Live {
         }
     }
 
-    fn event(&mut self, event: &Event<&OsStr>, now: Instant, out: &mut Outbox) -> Result<(), RootLoss> {
-        let (wd, mask) = (event.wd.get_watch_descriptor_id(), event.mask.bits());
+    fn event(&mut self, event: &Event<'_>, now: Instant, out: &mut Outbox) -> Result<(), RootLoss> {
+        let (wd, mask) = (event.wd, event.mask);
         if self.rules.debug {
             log::info!("inotify wd:{wd}\tname:{}\tmask:{mask}", Shown(event.name.unwrap_or_default()));
         }

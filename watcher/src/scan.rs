@@ -5,6 +5,7 @@
 //! is set before it is reported and before it is read, and what is to be said of a whole subtree
 //! is said after all directories in it are watched: so nothing falls in between.
 
+use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
 
 use common::event::Dirt;
@@ -12,21 +13,22 @@ use common::filter::EntryKind;
 use common::log::Shown;
 use common::message::{LossCause, RootLoss, WatcherReport};
 use common::path::RelPath;
-use nix::dir::{Dir, Entry, OwningIter, Type};
 use nix::errno::Errno;
-use nix::fcntl::AtFlags;
-use nix::sys::stat::{SFlag, fstatat};
 
 use crate::live::{Live, absolute};
 use crate::open;
 use crate::outbox::Outbox;
+use crate::reading::Reading;
 use crate::translate::bits;
-use crate::tree::NodeId;
+use crate::tree::{Left, NodeId};
 
-/// Entries of a directory that are read in one step.
+/// Directories that are gone through in one step, where nothing is asked of the kernel.
 const SLICE: usize = 1000;
-/// Watches that are ended in one step. Each puts an event into the kernel's queue.
+/// Watches that are ended in one step, and directories that are forgotten. Each watch puts an event
+/// into the kernel's queue.
 const ENDED_AT_ONCE: usize = 500;
+/// Directories that are forgotten at once when an event says that one is gone.
+const FORGOTTEN_AT_ONCE: usize = 16;
 
 /// What a scan says about what it finds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,28 +67,30 @@ pub(crate) enum Work {
     Done(NodeId, Then),
     /// Read the whole tree again: events were lost.
     Repair,
+    /// Of what this directory held before the moment `1`, the rest is gone: to be gone through from
+    /// this child on.
+    Sweep(NodeId, u64, NodeId),
+    /// Directories without a watch are to be found from here on; these are.
+    Seek(NodeId, Vec<NodeId>),
 }
 
 /// The walk of one tree.
 #[derive(Default)]
 pub(crate) struct Scan {
     stack: Vec<Work>,
-    reading: Option<Reading>,
+    /// Done after all of the stack.
+    last: VecDeque<Work>,
+    pub(crate) reading: Option<Reading>,
+    /// What a directory is read into.
+    pub(crate) buffer: Vec<u8>,
     /// Open only while there is work: an open root would stand in the way of an unmount.
     root: Option<OwnedFd>,
     doomed: Vec<i32>,
+    /// Directories that are no longer in the tree, and not forgotten yet.
+    buried: Vec<NodeId>,
     unreadable: u64,
     first_unreadable: Option<(RelPath, Errno)>,
     told_too_long: bool,
-}
-
-/// A directory that is being read.
-struct Reading {
-    node: NodeId,
-    voice: Voice,
-    since: u64,
-    fd: OwnedFd,
-    entries: OwningIter,
 }
 
 impl Scan {
@@ -102,7 +106,7 @@ impl Scan {
 
     /// Adds work that is done after all that is there.
     pub(crate) fn push_last(&mut self, work: Work) {
-        self.stack.insert(0, work);
+        self.last.push_back(work);
     }
 
     /// Watches that no directory has any more.
@@ -112,7 +116,8 @@ impl Scan {
 
     /// True while there is something to do.
     pub(crate) fn is_busy(&self) -> bool {
-        self.reading.is_some() || !self.stack.is_empty() || !self.doomed.is_empty()
+        let waits = !self.stack.is_empty() || !self.last.is_empty();
+        waits || self.reading.is_some() || !self.doomed.is_empty() || !self.buried.is_empty()
     }
 
     /// A name in `dir` makes its path too long for any transfer.
@@ -135,6 +140,11 @@ impl Scan {
 
     fn rest(&mut self) {
         self.close_root();
+        // Whatever a huge tree needed is given back.
+        self.buffer = Vec::new();
+        self.stack.shrink_to(1024);
+        self.doomed.shrink_to(1024);
+        self.buried.shrink_to(1024);
         if let Some((path, errno)) = self.first_unreadable.take() {
             let count = std::mem::take(&mut self.unreadable);
             log::warn!("directories cannot be read count={count} first={path} reason={errno}");
@@ -149,19 +159,48 @@ impl Live {
             self.read_on(reading, out);
         } else if !self.scan.doomed.is_empty() {
             self.end_watches();
+        } else if let Some(&node) = self.scan.buried.last() {
+            if self.tree.remove(node, ENDED_AT_ONCE, &mut self.ended) == Left::Nothing {
+                self.scan.buried.pop();
+            }
+            self.scan.end(&mut self.ended);
         } else {
-            match self.scan.stack.pop() {
+            match self.scan.stack.pop().or_else(|| self.scan.last.pop_front()) {
                 Some(Work::Read(node, voice)) => self.begin(node, voice, out)?,
                 Some(Work::Look(parent, name)) => self.look(parent, &name)?,
                 Some(Work::Done(node, then)) => self.done(node, then, out),
                 Some(Work::Repair) => self.repair(),
+                Some(Work::Sweep(node, since, from)) => self.sweep(node, since, Some(from)),
+                Some(Work::Seek(from, found)) => self.seek(from, found),
                 None => {}
             }
         }
         if !self.scan.is_busy() {
             self.scan.rest();
+            self.kernel.step_out();
         }
         Ok(())
+    }
+
+    /// Forgets a directory with all below it, and ends the watches: most of it later, where it holds
+    /// much.
+    pub(crate) fn drop_node(&mut self, node: NodeId) {
+        if self.tree.remove(node, FORGOTTEN_AT_ONCE, &mut self.ended) == Left::Something {
+            self.scan.buried.push(node);
+        }
+        self.scan.end(&mut self.ended);
+    }
+
+    /// Forgets what a directory that was read no longer holds.
+    pub(crate) fn sweep(&mut self, node: NodeId, since: u64, from: Option<NodeId>) {
+        let mut gone = Vec::new();
+        let next = self.tree.sweep(node, since, (from, SLICE), &mut gone);
+        for gone in gone {
+            self.drop_node(gone);
+        }
+        if let Some(next) = next {
+            self.scan.push(Work::Sweep(node, since, next));
+        }
     }
 
     fn end_watches(&mut self) {
@@ -223,8 +262,7 @@ impl Live {
             Voice::Quiet | Voice::Named => self.watch(node, path, &fd)?,
             Voice::Census => {}
         }
-        let entries = Dir::from_fd(fd.try_clone().map_err(|error| errno(&error))?)?.into_iter();
-        Ok(Reading { node, voice, since: self.tree.tick(), fd, entries })
+        Ok(Reading { node, voice, since: self.tree.tick(), fd })
     }
 
     /// Sets the watch. Without one the directory is still read: what is below counts.
@@ -249,70 +287,6 @@ impl Live {
     pub(crate) fn unwatched(&mut self, node: NodeId) {
         self.ended.extend(self.tree.set_wd(node, None));
         self.scan.end(&mut self.ended);
-    }
-
-    fn read_on(&mut self, mut reading: Reading, out: &mut Outbox) {
-        // Moved or removed between two slices: what matters of it comes by another way.
-        let Some(dir) = self.tree.path(reading.node) else { return };
-        for _ in 0..SLICE {
-            match reading.entries.next() {
-                Some(Ok(entry)) => self.found(&reading, &dir, &entry, out),
-                Some(Err(errno)) => {
-                    self.scan.cannot(&dir, errno);
-                    return;
-                }
-                None => {
-                    if reading.voice != Voice::Census {
-                        self.tree.sweep(reading.node, reading.since, &mut self.ended);
-                        self.scan.end(&mut self.ended);
-                    }
-                    return;
-                }
-            }
-        }
-        self.scan.reading = Some(reading);
-    }
-
-    fn found(&mut self, reading: &Reading, dir: &RelPath, entry: &Entry, out: &mut Outbox) {
-        let name = entry.file_name().to_bytes();
-        let Some(kind) = kind(reading, entry) else { return };
-        if matches!(name, b"." | b"..") || (kind == EntryKind::File && self.skips_files(reading.voice)) {
-            return;
-        }
-        let Ok(path) = dir.join(name) else {
-            self.scan.too_long(dir);
-            return;
-        };
-        match (kind, reading.voice) {
-            // Not seen: what may be known below it is swept.
-            (EntryKind::Directory | EntryKind::File, Voice::Named | Voice::Quiet)
-                if self.rules.filter.excludes(&path, kind) => {}
-            (EntryKind::Directory, Voice::Census) => {
-                if let Some(child) = self.tree.child(reading.node, name) {
-                    self.scan.push(Work::Read(child, Voice::Census));
-                }
-            }
-            (EntryKind::Directory, voice @ (Voice::Named | Voice::Quiet)) => {
-                let Some(child) = self.tree.ensure(reading.node, name) else { return };
-                if voice == Voice::Named {
-                    self.tree.announce(child);
-                }
-                self.scan.push(Work::Read(child, voice));
-            }
-            (EntryKind::File, voice) => {
-                self.count_names(reading.fd.as_fd(), &path);
-                if voice == Voice::Named {
-                    out.change(self.id, path, Dirt::Touched, bits::CREATE);
-                }
-            }
-        }
-    }
-
-    fn skips_files(&self, voice: Voice) -> bool {
-        match voice {
-            Voice::Quiet => !self.links.is_counting(),
-            Voice::Named | Voice::Census => false,
-        }
     }
 
     /// Looks whether a directory that no event speaks of is where one was.
@@ -357,17 +331,6 @@ impl Live {
             Then::Counted => self.counted(out),
         }
     }
-}
-
-/// Not every filesystem says in the directory what an entry is.
-fn kind(reading: &Reading, entry: &Entry) -> Option<EntryKind> {
-    let directory = if let Some(kind) = entry.file_type() {
-        kind == Type::Directory
-    } else {
-        let stat = fstatat(&reading.fd, entry.file_name(), AtFlags::AT_SYMLINK_NOFOLLOW).ok()?;
-        SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR
-    };
-    Some(if directory { EntryKind::Directory } else { EntryKind::File })
 }
 
 /// What the kernel said.

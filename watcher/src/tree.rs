@@ -2,22 +2,33 @@
 //!
 //! Pure book-keeping: an arena of nodes that know their parent and their name, so that renaming
 //! a directory costs the same whatever it holds, and two hash tables over the arena. A watch may
-//! belong to several nodes: a bind mount shows one directory under two names.
+//! belong to several nodes: a bind mount shows one directory under two names. What may be as much as
+//! the tree is done in parts, of which the caller says how large they are.
 
 use std::hash::BuildHasher;
 
 use common::path::RelPath;
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::DefaultHashBuilder;
 
-use crate::arena::{Arena, NONE};
+use crate::arena::{Arena, NONE, Node};
+use crate::shards::Shards;
 
 pub(crate) use crate::arena::NodeId;
+
+/// What [`Tree::remove`] leaves for the next time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Left {
+    /// All is done.
+    Nothing,
+    /// There is more.
+    Something,
+}
 
 /// The directories of one tree. The root is always there.
 pub(crate) struct Tree {
     arena: Arena,
-    by_name: HashTable<u32>,
-    by_wd: HashTable<u32>,
+    by_name: Shards,
+    by_wd: Shards,
     hasher: DefaultHashBuilder,
     clock: u64,
     unwatched: u64,
@@ -28,8 +39,8 @@ impl Tree {
     pub(crate) fn new() -> Tree {
         Tree {
             arena: Arena::with_root(),
-            by_name: HashTable::new(),
-            by_wd: HashTable::new(),
+            by_name: Shards::new(),
+            by_wd: Shards::new(),
             hasher: DefaultHashBuilder::default(),
             clock: 0,
             unwatched: 0,
@@ -110,24 +121,18 @@ impl Tree {
     /// Puts every node that `wd` belongs to into `nodes`.
     pub(crate) fn nodes_of(&self, wd: i32, nodes: &mut Vec<NodeId>) {
         nodes.clear();
-        let found = self.by_wd.iter_hash(self.hasher.hash_one(wd));
-        nodes.extend(
-            found
-                .filter(|&&index| self.arena.get(index).is_some_and(|node| node.wd == Some(wd)))
-                .map(|&index| self.arena.id(index)),
-        );
+        nodes.extend(self.watched_by(wd).map(|index| self.arena.id(index)));
     }
 
     /// Whether `wd` belongs to any node.
     pub(crate) fn has_wd(&self, wd: i32) -> bool {
-        let mut found = self.by_wd.iter_hash(self.hasher.hash_one(wd));
-        found.any(|&index| self.arena.get(index).is_some_and(|node| node.wd == Some(wd)))
+        self.watched_by(wd).next().is_some()
     }
 
     /// The watch of `node`.
     #[cfg(test)]
     pub(crate) fn wd(&self, node: NodeId) -> Option<i32> {
-        self.arena.get(self.arena.index(node)?)?.wd
+        self.arena.get(self.arena.index(node)?)?.wd()
     }
 
     /// Gives `node` its watch, or says that the kernel refused one. Returns the watch that
@@ -135,7 +140,7 @@ impl Tree {
     pub(crate) fn set_wd(&mut self, node: NodeId, wd: Option<i32>) -> Option<i32> {
         let index = self.arena.index(node)?;
         let entry = self.arena.get_mut(index)?;
-        let (was_unwatched, old) = (entry.unwatched, entry.wd);
+        let (was_unwatched, old) = (entry.unwatched, entry.wd());
         entry.unwatched = wd.is_none();
         self.unwatched = self.unwatched - u64::from(was_unwatched) + u64::from(wd.is_none());
         if old == wd {
@@ -144,11 +149,11 @@ impl Tree {
         let freed = self.forget_wd(index);
         let Some(wd) = wd else { return freed };
         if let Some(entry) = self.arena.get_mut(index) {
-            entry.wd = Some(wd);
+            entry.set_wd(wd);
         }
         let (arena, hasher) = (&self.arena, &self.hasher);
-        self.by_wd.insert_unique(hasher.hash_one(wd), index, |&i| {
-            hasher.hash_one(arena.get(i).and_then(|node| node.wd).unwrap_or_default())
+        self.by_wd.add(hasher.hash_one(wd), index, |index| {
+            hasher.hash_one(arena.get(index).and_then(Node::wd).unwrap_or_default())
         });
         freed
     }
@@ -182,26 +187,27 @@ impl Tree {
         self.link(index, parent);
     }
 
-    /// Removes `node` and all below it; the watches that belong to no node any more are added
-    /// to `freed`. The root stays.
-    pub(crate) fn remove(&mut self, node: NodeId, freed: &mut Vec<i32>) {
-        let Some(top) = self.arena.index(node) else { return };
-        if top == crate::arena::ROOT {
-            return;
-        }
+    /// Removes `node` and all below it, `most` directories this time; the watches that belong to no
+    /// node any more are added to `freed`. From the first time on nothing of it is in the tree, and
+    /// it is to be asked until nothing is left. The root stays.
+    pub(crate) fn remove(&mut self, node: NodeId, most: usize, freed: &mut Vec<i32>) -> Left {
+        let Some(top) = self.arena.index(node).filter(|&index| index != crate::arena::ROOT) else {
+            return Left::Nothing;
+        };
         self.unlink(top);
-        let mut doomed = vec![top];
-        while let Some(index) = doomed.pop() {
+        let mut index = top;
+        for _ in 0..most {
             while let Some(child) = self.arena.first_child(index) {
-                self.unlink(child);
-                doomed.push(child);
+                index = child;
             }
-            freed.extend(self.forget_wd(index));
-            if self.arena.get(index).is_some_and(|node| node.unwatched) {
-                self.unwatched -= 1;
+            let parent = self.arena.get(index).map_or(NONE, |node| node.parent);
+            self.bury(index, freed);
+            if index == top {
+                return Left::Nothing;
             }
-            self.arena.free(index);
+            index = parent;
         }
+        Left::Something
     }
 
     /// Starts the reading of a directory: what [`Tree::ensure`] meets from now on is younger
@@ -211,15 +217,24 @@ impl Tree {
         self.clock
     }
 
-    /// Ends the reading of `node` that began at `since`: what it no longer holds is removed.
-    pub(crate) fn sweep(&mut self, node: NodeId, since: u64, freed: &mut Vec<i32>) {
-        let Some(index) = self.arena.index(node) else { return };
+    /// What `node` no longer holds after a reading that began at `since`: goes through `most`
+    /// children, beginning with `from`, adds those to `gone`, and returns where to go on.
+    pub(crate) fn sweep(
+        &self,
+        node: NodeId,
+        since: u64,
+        (from, most): (Option<NodeId>, usize),
+        gone: &mut Vec<NodeId>,
+    ) -> Option<NodeId> {
+        let parent = self.arena.index(node)?;
+        // Where it went on may be another place by now.
+        let from = from.and_then(|from| self.arena.index(from));
+        let from = from.filter(|&index| self.arena.get(index).is_some_and(|node| node.parent == parent));
+        let first = from.or_else(|| self.arena.first_child(parent))?;
+        let mut children = self.arena.siblings(first);
         let stale = |&child: &u32| self.arena.get(child).is_some_and(|node| node.seen < since);
-        let gone: Vec<NodeId> =
-            self.arena.children(index).filter(stale).map(|child| self.arena.id(child)).collect();
-        for child in gone {
-            self.remove(child, freed);
-        }
+        gone.extend(children.by_ref().take(most).filter(stale).map(|child| self.arena.id(child)));
+        children.next().map(|child| self.arena.id(child))
     }
 
     /// Notes that everything in `node` was, or is about to be, reported. Returns whether that
@@ -231,37 +246,75 @@ impl Tree {
             .is_some_and(|node| std::mem::replace(&mut node.announced, true))
     }
 
-    /// The directories without watch that do not lie in another of them; `None` when these are
-    /// more than `limit`.
-    pub(crate) fn topmost_unwatched(&self, limit: usize) -> Option<Vec<NodeId>> {
-        let mut found = Vec::new();
-        let mut open = vec![crate::arena::ROOT];
-        while let Some(index) = open.pop() {
-            if self.arena.get(index).is_some_and(|node| node.unwatched) {
-                if found.len() == limit {
-                    return None;
-                }
+    /// Looks for directories without watch that do not lie in another of them: goes through `most`
+    /// directories, beginning with `from`, adds what it finds to `found`, and returns where to go on.
+    /// A directory that moves meanwhile may be missed: it is looked at for that.
+    pub(crate) fn topmost_unwatched(
+        &self,
+        (from, most): (NodeId, usize),
+        found: &mut Vec<NodeId>,
+    ) -> Option<NodeId> {
+        // Gone, or between two names: from the beginning.
+        let index = self.arena.index(from).filter(|&index| self.is_attached(index));
+        let mut index = index.unwrap_or_else(|| {
+            found.clear();
+            crate::arena::ROOT
+        });
+        for _ in 0..most {
+            let is_unwatched = self.arena.get(index).is_some_and(|node| node.unwatched);
+            if is_unwatched {
                 found.push(self.arena.id(index));
-            } else {
-                open.extend(self.arena.children(index));
             }
+            let below = self.arena.first_child(index).filter(|_| !is_unwatched);
+            index = below.or_else(|| self.beside(index))?;
         }
-        Some(found)
+        Some(self.arena.id(index))
+    }
+
+    /// The next directory that does not lie in `index`, in the order of a walk.
+    fn beside(&self, mut index: u32) -> Option<u32> {
+        while index != crate::arena::ROOT {
+            if let Some(next) = self.arena.siblings(index).nth(1) {
+                return Some(next);
+            }
+            index = self.arena.get(index)?.parent;
+        }
+        None
+    }
+
+    fn is_attached(&self, index: u32) -> bool {
+        let above = |&index: &u32| self.arena.get(index).map(|node| node.parent);
+        std::iter::successors(Some(index), above).any(|index| index == crate::arena::ROOT)
+    }
+
+    fn watched_by(&self, wd: i32) -> impl Iterator<Item = u32> {
+        let found = self.by_wd.all(self.hasher.hash_one(wd));
+        found.filter(move |&index| self.arena.get(index).is_some_and(|node| node.wd() == Some(wd)))
+    }
+
+    /// Frees a node without children.
+    fn bury(&mut self, index: u32, freed: &mut Vec<i32>) {
+        self.unlink(index);
+        freed.extend(self.forget_wd(index));
+        if self.arena.get(index).is_some_and(|node| node.unwatched) {
+            self.unwatched -= 1;
+        }
+        self.arena.free(index);
     }
 
     fn find(&self, parent: u32, name: &[u8]) -> Option<u32> {
-        let is_it = |&index: &u32| {
+        let is_it = |index| {
             self.arena.get(index).is_some_and(|node| node.parent == parent && *node.name == *name)
         };
-        self.by_name.find(self.hasher.hash_one((parent, name)), is_it).copied()
+        self.by_name.find(self.hasher.hash_one((parent, name)), is_it)
     }
 
     fn link(&mut self, index: u32, parent: u32) {
         self.arena.link(index, parent);
         let (arena, hasher) = (&self.arena, &self.hasher);
         let hash =
-            |&index: &u32| arena.get(index).map_or(0, |node| hasher.hash_one((node.parent, &*node.name)));
-        self.by_name.insert_unique(hash(&index), index, hash);
+            |index: u32| arena.get(index).map_or(0, |node| hasher.hash_one((node.parent, &*node.name)));
+        self.by_name.add(hash(index), index, hash);
     }
 
     fn unlink(&mut self, index: u32) {
@@ -270,20 +323,13 @@ impl Tree {
             return;
         }
         let hash = self.hasher.hash_one((node.parent, &*node.name));
-        if let Ok(entry) = self.by_name.find_entry(hash, |&i| i == index) {
-            entry.remove();
-        }
+        self.by_name.remove(hash, index);
         self.arena.unlink(index);
     }
 
     fn forget_wd(&mut self, index: u32) -> Option<i32> {
-        let wd = self.arena.get_mut(index)?.wd.take()?;
-        let hash = self.hasher.hash_one(wd);
-        if let Ok(entry) = self.by_wd.find_entry(hash, |&i| i == index) {
-            entry.remove();
-        }
-        let shared =
-            self.by_wd.iter_hash(hash).any(|&i| self.arena.get(i).is_some_and(|node| node.wd == Some(wd)));
-        (!shared).then_some(wd)
+        let wd = self.arena.get_mut(index)?.take_wd()?;
+        self.by_wd.remove(self.hasher.hash_one(wd), index);
+        (!self.has_wd(wd)).then_some(wd)
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use crate::tree::{NodeId, Tree};
+use crate::tree::{Left, NodeId, Tree};
 
 #[derive(Debug, Clone)]
 enum Operation {
@@ -89,12 +89,19 @@ impl Both {
         self.tree.detach(moved);
         assert_eq!(self.tree.path(moved), None);
         if let Some(stale) = node(&self.tree, to) {
-            self.tree.remove(stale, &mut self.freed);
+            self.remove(stale);
         }
         self.tree.attach(moved, node(&self.tree, parent).unwrap(), &name);
         self.model.remove(to);
         let moving: Vec<_> = self.model.dirs.extract_if(.., |dir, _| dir.starts_with(from)).collect();
         self.model.dirs.extend(moving.into_iter().map(|(dir, wd)| ([to, &dir[from.len()..]].concat(), wd)));
+    }
+
+    fn remove(&mut self, node: NodeId) {
+        while self.tree.remove(node, 2, &mut self.freed) == Left::Something {
+            assert_eq!(self.tree.path(node), None);
+        }
+        assert!(!self.tree.is_live(node));
     }
 
     fn sweep(&mut self, dir: &[u8], kept: &[u8]) {
@@ -104,7 +111,16 @@ impl Both {
             self.make(&[dir, &[name]].concat());
             self.tree.ensure(parent, &[b'a' + name]).unwrap();
         }
-        self.tree.sweep(parent, since, &mut self.freed);
+        let (mut gone, mut from) = (Vec::new(), None);
+        loop {
+            from = self.tree.sweep(parent, since, (from, 2), &mut gone);
+            for gone in gone.drain(..) {
+                self.remove(gone);
+            }
+            if from.is_none() {
+                break;
+            }
+        }
         for name in (0..3).filter(|name| !kept.contains(name)) {
             self.model.remove(&[dir, &[name]].concat());
         }
@@ -154,7 +170,7 @@ proptest! {
                 Operation::Rename(from, to) => both.rename(&from, &to),
                 Operation::Remove(path) => {
                     if let Some(node) = node(&both.tree, &path) {
-                        both.tree.remove(node, &mut both.freed);
+                        both.remove(node);
                     }
                     both.model.remove(&path);
                 }
@@ -179,12 +195,16 @@ fn unwatched_directories_are_counted_and_found() {
         tree.set_wd(node, None);
     }
     assert_eq!(tree.unwatched(), 3);
-    let mut tops = tree.topmost_unwatched(2).unwrap();
-    tops.sort_by_key(|&node| tree.path(node));
-    assert_eq!(tops, [a, other]);
-    assert_eq!(tree.topmost_unwatched(1), None);
+    for most in 1..5 {
+        let (mut tops, mut from) = (Vec::new(), Some(root));
+        while let Some(next) = from {
+            from = tree.topmost_unwatched((next, most), &mut tops);
+        }
+        tops.sort_by_key(|&node| tree.path(node));
+        assert_eq!(tops, [a, other], "{most}");
+    }
     tree.set_wd(other, Some(2));
     assert_eq!(tree.unwatched(), 2);
-    tree.remove(a, &mut Vec::new());
+    tree.remove(a, 2, &mut Vec::new());
     assert_eq!(tree.unwatched(), 0);
 }

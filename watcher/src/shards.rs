@@ -1,0 +1,88 @@
+//! A hash table that never holds anybody up: many small ones, of which one at a time grows.
+//!
+//! A table of a million entries takes a tenth of a second to grow, and the kernel's queue is not
+//! read in that time. It holds numbers only; what they stand for, and its hash, is with the caller.
+
+use hashbrown::HashTable;
+
+/// How many tables; at a million entries one has some four thousand.
+const TABLES: u8 = u8::MAX;
+
+/// Numbers, found by the hash of what they stand for.
+pub(crate) struct Shards {
+    tables: Box<[HashTable<u32>]>,
+}
+
+impl Shards {
+    /// Holds nothing.
+    pub(crate) fn new() -> Shards {
+        Shards { tables: (0..=TABLES).map(|_| HashTable::new()).collect() }
+    }
+
+    /// The number with this hash that `is_it`.
+    pub(crate) fn find(&self, hash: u64, is_it: impl Fn(u32) -> bool) -> Option<u32> {
+        self.table(hash)?.find(hash, |&number| is_it(number)).copied()
+    }
+
+    /// The numbers that may have this hash.
+    pub(crate) fn all(&self, hash: u64) -> impl Iterator<Item = u32> {
+        self.table(hash).into_iter().flat_map(move |table| table.iter_hash(hash)).copied()
+    }
+
+    /// Adds a number that is not there yet.
+    pub(crate) fn add(&mut self, hash: u64, number: u32, hash_of: impl Fn(u32) -> u64) {
+        if let Some(table) = self.tables.get_mut(place(hash)) {
+            table.insert_unique(hash, number, |&number| hash_of(number));
+        }
+    }
+
+    /// Removes a number, if it is there.
+    pub(crate) fn remove(&mut self, hash: u64, number: u32) {
+        let table = self.tables.get_mut(place(hash));
+        if let Some(Ok(entry)) = table.map(|table| table.find_entry(hash, |&other| other == number)) {
+            entry.remove();
+        }
+    }
+
+    fn table(&self, hash: u64) -> Option<&HashTable<u32>> {
+        self.tables.get(place(hash))
+    }
+}
+
+/// By bits that the tables themselves do not look at: theirs are the lowest and the highest seven.
+fn place(hash: u64) -> usize {
+    usize::from(hash.to_be_bytes()[2])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_come_and_go() {
+        let hash = |number: u32| u64::from(number / 2).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let mut shards = Shards::new();
+        for number in 0..20_000 {
+            shards.add(hash(number), number, hash);
+        }
+        for number in (0..20_000).step_by(2) {
+            shards.remove(hash(number), number);
+            shards.remove(hash(number), number);
+        }
+        for number in 0..20_000 {
+            let there = number % 2 == 1;
+            assert_eq!(shards.find(hash(number), |other| other == number), there.then_some(number));
+            assert_eq!(shards.all(hash(number)).any(|other| other == number), there);
+        }
+    }
+
+    #[test]
+    fn no_table_is_large() {
+        let (mut shards, spread) = (Shards::new(), 0x9E37_79B9_7F4A_7C15_u64);
+        for number in 0..200_000 {
+            shards.add(u64::from(number).wrapping_mul(spread), number, |number| u64::from(number).wrapping_mul(spread));
+        }
+        let largest = shards.tables.iter().map(HashTable::len).max().unwrap();
+        assert!(largest < 2 * 200_000 / shards.tables.len(), "{largest}");
+    }
+}
