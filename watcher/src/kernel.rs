@@ -25,6 +25,25 @@ pub(crate) struct Kernel {
     pub(crate) budget: usize,
     #[cfg(test)]
     watches: std::collections::HashSet<i32>,
+    #[cfg(test)]
+    pub(crate) gap: Gap,
+}
+
+/// The longest time between two reads, in time that this thread had a processor.
+#[cfg(test)]
+#[derive(Default)]
+pub(crate) struct Gap {
+    last: Option<std::time::Duration>,
+    pub(crate) longest: std::time::Duration,
+}
+
+#[cfg(test)]
+impl Gap {
+    fn read(&mut self) {
+        let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap().into();
+        self.longest = self.longest.max(self.last.map_or(std::time::Duration::ZERO, |last| now - last));
+        self.last = Some(now);
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,6 +106,8 @@ impl Kernel {
             budget: usize::MAX,
             #[cfg(test)]
             watches: std::collections::HashSet::new(),
+            #[cfg(test)]
+            gap: Gap::default(),
         })
     }
 
@@ -134,6 +155,8 @@ impl Kernel {
 
     /// The events that wait, at most one `buffer` of them; `None` when there are none.
     pub(crate) fn read<'a>(&mut self, buffer: &'a mut [u8]) -> io::Result<Option<Events<'a>>> {
+        #[cfg(test)]
+        self.gap.read();
         match read(&self.inotify, buffer) {
             Ok(length) => Ok(buffer.get(..length).map(Events)),
             Err(Errno::EAGAIN | Errno::EINTR) => Ok(None),

@@ -17,6 +17,7 @@
 //! | `limbo`, `recent`, `renamed` | the two halves of a rename; names that come and go at once; both names of a rename |
 //! | `received` | files that an rsync brought |
 //! | `scan`, `reading`, `limit` | walking; one directory of it; too few watches |
+//! | `looks` | what was found while events are dealt with |
 //! | `links`, `fleeting` | files with several names; names that nobody could look at |
 //! | `names`, `pass`, `listing` | telling what a tree holds, to be compared with the index |
 //! | `told`, `stamp` | what a change says of the names; what tells two states of a file apart |
@@ -33,6 +34,7 @@ mod limit;
 mod links;
 mod listing;
 mod live;
+mod looks;
 mod names;
 mod open;
 mod outbox;

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use common::event::Dirt;
 use common::filter::{EntryKind, is_hidden_file};
+use common::keep::Stamp;
 use common::message::{LossCause, WatcherReport};
 use common::path::RelPath;
 use nix::fcntl::AtFlags;
@@ -22,6 +23,7 @@ use crate::fleeting::Fleeting;
 use crate::live::{Live, absolute};
 use crate::outbox::Outbox;
 use crate::scan::{Then, Voice, Work};
+use crate::stamp::stamp;
 use crate::translate::bits;
 
 /// Most names that are remembered.
@@ -143,19 +145,25 @@ impl Links {
 
 impl Live {
     /// An entry had an event: keeps the index, and reports a file's other names if it was changed.
-    pub(crate) fn follow_links(&mut self, path: &RelPath, (mask, cookie): (u32, u32), out: &mut Outbox) {
+    /// Returns what was found there, if that was looked at.
+    pub(crate) fn follow_links(
+        &mut self,
+        path: &RelPath,
+        (mask, cookie): (u32, u32),
+        out: &mut Outbox,
+    ) -> Option<Stamp> {
         if self.links.state == State::GivenUp {
-            return;
+            return None;
         }
         if mask & bits::ISDIR != 0 {
             if mask & (bits::MOVED_FROM | bits::MOVED_TO) != 0 {
                 self.links.fleeting.paths_changed();
             }
-            return;
+            return None;
         }
         if mask & (bits::DELETE | bits::MOVED_FROM) != 0 {
             self.links.fleeting.left(path, cookie);
-            return;
+            return None;
         }
         let switches = self.rules.switches;
         let changed = (switches.close_write && mask & bits::CLOSE_WRITE != 0)
@@ -163,9 +171,9 @@ impl Live {
             || (self.rules.follow == Follow::All && switches.attrib && mask & bits::ATTRIB != 0);
         let came = mask & (bits::CREATE | bits::MOVED_TO) != 0;
         if !(changed || came) {
-            return;
+            return None;
         }
-        let found = lstat(absolute(&self.path, path).as_os_str()).ok();
+        let found = self.looks.event(&self.path, self.root, path);
         let look = found.as_ref().map(identity);
         if came {
             self.links.fleeting.came(path, cookie, look);
@@ -177,7 +185,11 @@ impl Live {
         if let Some(owner) = owner.filter(|owner| changed && look != Some(*owner)) {
             self.report_names(owner, Some(path), mask, out);
         }
-        let Some(stat) = found.filter(has_more_names) else { return };
+        let stat = found?;
+        let stamp = stamp(&stat);
+        if !has_more_names(&stat) {
+            return Some(stamp);
+        }
         let inode = identity(&stat);
         self.links.note(inode, path, stat.st_nlink);
         // A name that moved here may have been changed before, under the name it had.
@@ -185,6 +197,7 @@ impl Live {
         if changed && !self.links.are_known(inode, stat.st_nlink) && self.links.waiting.len() < MAX_NAMES {
             self.links.waiting.insert(inode);
         }
+        Some(stamp)
     }
 
     /// Starts a walk when one is wanted and due.

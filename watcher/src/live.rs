@@ -17,6 +17,7 @@ use crate::kernel::{Event, Kernel};
 use crate::limbo::{Limbo, PATIENCE};
 use crate::limit::Limit;
 use crate::links::{Follow, Links};
+use crate::looks::Looks;
 use crate::names::Names;
 use crate::outbox::Outbox;
 use crate::received::Received;
@@ -71,6 +72,7 @@ pub(crate) struct Live {
     pub(crate) links: Links,
     pub(crate) limit: Limit,
     pub(crate) names: Names,
+    pub(crate) looks: Looks,
     /// On its way from the tree to the scan; empty in between.
     pub(crate) ended: Vec<i32>,
     /// Every directory was watched once.
@@ -114,6 +116,7 @@ impl Live {
             links: Links::new(follow),
             limit: Limit::default(),
             names: Names::new(pass),
+            looks: Looks::default(),
             ended: Vec::new(),
             watching: false,
             limbo: Limbo::default(),
@@ -136,6 +139,7 @@ impl Live {
         out: &mut Outbox,
     ) -> Result<(), RootLoss> {
         for _ in 0..READS_AT_ONCE {
+            self.looks.events_came();
             let events = self.kernel.read(buffer).map_err(|error| {
                 log::error!("inotify cannot be read reason={error}");
                 RootLoss::Missing
@@ -217,13 +221,16 @@ impl Live {
         let mut nodes = std::mem::take(&mut self.nodes);
         self.tree.nodes_of(wd, &mut nodes);
         let of_itself = bits::IGNORED | bits::UNMOUNT | bits::DELETE_SELF | bits::MOVE_SELF;
+        if mask & (of_itself | bits::ISDIR) != 0 {
+            self.looks.forget_places();
+        }
         let result = if mask & of_itself != 0 {
             self.own_event(wd, mask, &nodes)
         } else {
             // One watch, several nodes: a bind mount within the tree.
             for &node in &nodes {
                 // No path: between two names. All of it will be sent once it has one.
-                if let (Some(dir), Some(name)) = (self.tree.path(node), event.name) {
+                if let (Some(dir), Some(name)) = (self.looks.path(&self.tree, node), event.name) {
                     self.entry_event(node, &dir, name.as_bytes(), (mask, event.cookie), now, out);
                 }
             }
@@ -270,7 +277,7 @@ impl Live {
             return;
         };
         self.names.note(parent, name);
-        self.follow_links(&path, (mask, cookie), out);
+        let seen = self.follow_links(&path, (mask, cookie), out);
         let meaning = meaning(mask, &path, self.rules.switches, &self.rules.filter);
         self.note_rename(&path, meaning, (mask, cookie), out);
         match meaning.step {
@@ -291,7 +298,7 @@ impl Live {
             if dirt == Dirt::RemovedDir {
                 self.departures.note(parent, name, now);
             }
-            out.change(self.id, path, dirt, mask);
+            out.seen(self.id, path, (dirt, mask), seen);
         } else if self.rules.index && mask & (bits::DELETE | bits::MOVED_FROM) != 0 {
             self.gone_unsaid(path, mask, out);
         }

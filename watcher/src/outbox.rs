@@ -9,7 +9,7 @@ use std::hash::BuildHasher;
 
 use common::event::{Change, Dirt, TreeId, merged};
 use common::filter::EntryKind;
-use common::keep::NameOp;
+use common::keep::{NameOp, Stamp};
 use common::message::{LossCause, WatcherReport};
 use common::path::RelPath;
 use hashbrown::{DefaultHashBuilder, HashTable};
@@ -26,7 +26,8 @@ const MAX_MOVES: usize = 256;
 const CHANGE_BYTES: usize = 12;
 
 enum Entry {
-    Change(TreeId, Change),
+    /// With what was found there behind the event, if that was looked at.
+    Change(TreeId, Change, Option<Stamp>),
     /// A name is gone, and only the index is to know.
     Gone(TreeId, RelPath),
     Report(WatcherReport),
@@ -45,6 +46,8 @@ pub(crate) struct Outbox {
     changes: usize,
     bytes: usize,
     max_changes: usize,
+    /// What was found behind each change of the last frame.
+    stamps: Vec<Option<Stamp>>,
     /// Names are told with the changes, and lost with them.
     tells_names: bool,
 }
@@ -65,6 +68,7 @@ impl Outbox {
             changes: 0,
             bytes: 0,
             max_changes,
+            stamps: Vec::new(),
             tells_names: false,
         }
     }
@@ -81,23 +85,35 @@ impl Outbox {
 
     /// Adds a change.
     pub(crate) fn change(&mut self, tree: TreeId, path: RelPath, dirt: Dirt, mask: u32) {
+        self.seen(tree, path, (dirt, mask), None);
+    }
+
+    /// The same, with what was found there behind the event.
+    pub(crate) fn seen(
+        &mut self,
+        tree: TreeId,
+        path: RelPath,
+        (dirt, mask): (Dirt, u32),
+        stamp: Option<Stamp>,
+    ) {
         let hash = self.hasher.hash_one((tree, path.as_bytes()));
         let (queue, left) = (&mut self.queue, self.left);
-        let same = |&number: &u64| matches!(entry(queue, left, number), Some(Entry::Change(t, c)) if *t == tree && c.path == path);
+        let same = |&number: &u64| matches!(entry(queue, left, number), Some(Entry::Change(t, c, _)) if *t == tree && c.path == path);
         if let Some(&number) = self.index.find(hash, same) {
-            if let Some(Entry::Change(_, change)) = entry_mut(queue, left, number) {
+            if let Some(Entry::Change(_, change, seen)) = entry_mut(queue, left, number) {
                 change.dirt = change.dirt.then(dirt);
                 change.mask = merged(change.mask, mask);
+                *seen = stamp;
             }
             return;
         }
         self.changes += 1;
         self.bytes += path.as_bytes().len();
         let number = self.left + self.queue.len() as u64;
-        self.queue.push_back(Entry::Change(tree, Change { path, dirt, mask }));
+        self.queue.push_back(Entry::Change(tree, Change { path, dirt, mask }, stamp));
         let (queue, hasher) = (&self.queue, &self.hasher);
         self.index.insert_unique(hash, number, |&number| match entry(queue, left, number) {
-            Some(Entry::Change(tree, change)) => hasher.hash_one((*tree, change.path.as_bytes())),
+            Some(Entry::Change(tree, change, _)) => hasher.hash_one((*tree, change.path.as_bytes())),
             Some(Entry::Gone(..) | Entry::Report(_)) | None => 0,
         });
         self.bound();
@@ -112,7 +128,7 @@ impl Outbox {
             EntryKind::File => {
                 let hash = self.hasher.hash_one((tree, path.as_bytes()));
                 let (queue, left) = (&self.queue, self.left);
-                let same = |&number: &u64| matches!(entry(queue, left, number), Some(Entry::Change(t, c)) if *t == tree && c.path == path);
+                let same = |&number: &u64| matches!(entry(queue, left, number), Some(Entry::Change(t, c, _)) if *t == tree && c.path == path);
                 if let Ok(slot) = self.index.find_entry(hash, same) {
                     slot.remove();
                 }
@@ -157,22 +173,30 @@ impl Outbox {
         let tree = match self.pop()? {
             Entry::Report(report) => return Some(report),
             Entry::Gone(tree, path) => return Some(self.names(tree, path)),
-            Entry::Change(tree, change) => {
+            Entry::Change(tree, change, stamp) => {
                 let mut bytes = size(&change);
                 let mut frame = vec![change];
-                while let Some(Entry::Change(next_tree, next)) = self.queue.front()
+                self.stamps.clear();
+                self.stamps.push(stamp);
+                while let Some(Entry::Change(next_tree, next, _)) = self.queue.front()
                     && *next_tree == tree
                     && bytes + size(next) <= FRAME_BYTES
                 {
                     bytes += size(next);
-                    if let Some(Entry::Change(_, next)) = self.pop() {
+                    if let Some(Entry::Change(_, next, stamp)) = self.pop() {
                         frame.push(next);
+                        self.stamps.push(stamp);
                     }
                 }
                 (tree, frame)
             }
         };
         Some(WatcherReport::Changes(tree.0, tree.1))
+    }
+
+    /// For each change of the frame that came last, what was found behind its event.
+    pub(crate) fn stamps(&self) -> &[Option<Stamp>] {
+        &self.stamps
     }
 
     /// A frame of names that are gone, beginning with this one.
@@ -193,11 +217,11 @@ impl Outbox {
 
     fn pop(&mut self) -> Option<Entry> {
         let entry = self.queue.pop_front()?;
-        if let Entry::Change(_, Change { path, .. }) | Entry::Gone(_, path) = &entry {
+        if let Entry::Change(_, Change { path, .. }, _) | Entry::Gone(_, path) = &entry {
             self.changes -= 1;
             self.bytes -= path.as_bytes().len();
         }
-        if let Entry::Change(tree, change) = &entry {
+        if let Entry::Change(tree, change, _) = &entry {
             let (hash, number) = (self.hasher.hash_one((*tree, change.path.as_bytes())), self.left);
             if let Ok(slot) = self.index.find_entry(hash, |&other| other == number) {
                 slot.remove();
@@ -207,6 +231,7 @@ impl Outbox {
         if self.queue.is_empty() {
             // Whatever a burst needed is given back.
             self.queue.shrink_to(1024);
+            self.stamps.shrink_to(1024);
             self.index.shrink_to(1024, |_| 0);
         }
         Some(entry)
@@ -228,8 +253,8 @@ impl Outbox {
                 Entry::Report(report) => kept.push_back(Entry::Report(report)),
                 // The index is listed anew.
                 Entry::Gone(..) => {}
-                Entry::Change(tree, _) if lost.contains(&tree) => {}
-                Entry::Change(tree, _) => lost.push(tree),
+                Entry::Change(tree, ..) if lost.contains(&tree) => {}
+                Entry::Change(tree, ..) => lost.push(tree),
             }
         }
         self.queue = kept;

@@ -66,16 +66,21 @@ impl Looker {
         Some(Looker { root, directory: None })
     }
 
+    /// Another directory may be where the last one was.
+    pub(crate) fn forget(&mut self) {
+        self.directory = None;
+    }
+
     /// What stands at `path` now.
-    pub(crate) fn stamp(&mut self, path: &RelPath) -> Result<Stamp, Errno> {
-        let parent = path.parent().ok_or(Errno::EINVAL)?;
-        let directory = match self.directory.take() {
-            Some((known, directory)) if known == parent => directory,
-            _ => open::below(self.root.as_fd(), &parent),
-        };
-        let (_, directory) = self.directory.insert((parent, directory));
+    pub(crate) fn stat(&mut self, path: &RelPath) -> Result<FileStat, Errno> {
+        if !self.directory.as_ref().is_some_and(|(known, _)| path.is_in(known)) {
+            let parent = path.parent().ok_or(Errno::EINVAL)?;
+            let directory = open::below(self.root.as_fd(), &parent);
+            self.directory = Some((parent, directory));
+        }
+        let (_, directory) = self.directory.as_ref().ok_or(Errno::EINVAL)?;
         let directory = directory.as_ref().map_err(|&errno| errno)?;
-        fstatat(directory, path.name(), AtFlags::AT_SYMLINK_NOFOLLOW).map(|stat| stamp(&stat))
+        fstatat(directory, path.name(), AtFlags::AT_SYMLINK_NOFOLLOW)
     }
 }
 
@@ -94,7 +99,7 @@ mod tests {
         symlink("d", at("link")).unwrap();
         let (_, id) = open::root(temp.path().as_os_str()).unwrap();
         let mut looker = Looker::open(temp.path().as_os_str(), id).unwrap();
-        let mut look = |path: &str| looker.stamp(&RelPath::new(path).unwrap());
+        let mut look = |path: &str| looker.stat(&RelPath::new(path).unwrap()).map(|stat| stamp(&stat));
         let (dir, file) = (look("d").unwrap(), look("d/f").unwrap());
         assert!(dir.directory && !file.directory && !look("link").unwrap().directory);
         assert_eq!(kind(dir), EntryKind::Directory);

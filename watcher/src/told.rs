@@ -10,7 +10,7 @@ use common::path::RelPath;
 
 use crate::live::Live;
 use crate::outbox::FRAME_BYTES;
-use crate::stamp::{Looker, file_mark_now, kind};
+use crate::stamp::{file_mark_now, kind, stamp};
 use crate::translate::is_silent;
 
 /// Most bytes that an entry takes beside its path.
@@ -41,15 +41,13 @@ impl Frames {
 
 impl Live {
     /// What is to be told of the names, in frames, once `changes` were sent. Looks at what is
-    /// there, so it is to be asked before they are.
-    pub(crate) fn names_of(&mut self, changes: &[Change]) -> Vec<Vec<NameOp>> {
+    /// there, so it is to be asked before they are; not where `seen` says, for each of them, what was
+    /// found behind the event.
+    pub(crate) fn names_of(&mut self, changes: &[Change], seen: &[Option<Stamp>]) -> Vec<Vec<NameOp>> {
         let mut frames = Frames::default();
-        let mut looker = None;
-        for Change { path, dirt, .. } in changes {
-            let mut look = || {
-                let looker = looker.get_or_insert_with(|| Looker::open(&self.path, self.root));
-                looker.as_mut().and_then(|looker| looker.stamp(path).ok())
-            };
+        let seen = seen.iter().copied().chain(std::iter::repeat(None));
+        for (Change { path, dirt, .. }, seen) in changes.iter().zip(seen) {
+            let mut look = || self.looks.now(&self.path, self.root, path).map(|stat| stamp(&stat));
             let found = match dirt {
                 // A file in its place is what a transfer finds; when the two traded names, nothing
                 // more will be said of it. A directory is reported by itself.
@@ -67,7 +65,8 @@ impl Live {
                     found
                 }
                 // When it is not there any more, its removal is still to be reported.
-                Dirt::Touched | Dirt::Sweep => look(),
+                Dirt::Touched => seen.or_else(look),
+                Dirt::Sweep => look(),
             };
             if let Some(stamp) = found.filter(|&stamp| !self.hides(path, stamp)) {
                 frames.push(NameOp::Entry(path.clone(), stamp), path);

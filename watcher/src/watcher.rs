@@ -130,6 +130,7 @@ impl Watcher {
         }
         self.flushes.answer(&self.roots, &mut self.outbox);
         self.send()?;
+        self.roots.iter_mut().filter_map(Root::live_mut).for_each(|live| live.looks.rest());
         self.check_domain()?;
         self.beat(now)
     }
@@ -218,7 +219,9 @@ impl Watcher {
         Ok(())
     }
 
+    /// Sends what waits, for a while: what is told of the names is looked at here.
     fn send(&mut self) -> Result<(), End> {
+        let until = Instant::now() + WORK_SLICE;
         while let Some(report) = self.next_report() {
             match self.uplink.try_send(&report) {
                 Ok(()) => {}
@@ -228,6 +231,9 @@ impl Watcher {
                 }
                 Err(SendError::TooLong) => log::error!("report too long, not sent"),
                 Err(SendError::Closed) => return Err(End::Gone),
+            }
+            if Instant::now() >= until {
+                break;
             }
         }
         Ok(())
@@ -243,7 +249,7 @@ impl Watcher {
             && let Some(live) = self.roots.iter_mut().find(|root| root.id() == *tree).and_then(Root::live_mut)
             && live.rules.index
         {
-            let names = live.names_of(changes).into_iter();
+            let names = live.names_of(changes, self.outbox.stamps()).into_iter();
             self.in_hand.extend(names.map(|ops| WatcherReport::Names(*tree, ops)));
         }
         Some(report)

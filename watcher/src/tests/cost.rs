@@ -1,4 +1,4 @@
-//! What telling names costs. Run by hand, in release, on a tmpfs:
+//! What walking and telling names costs. Run by hand, in release, on a tmpfs:
 //! `TMPDIR=/dev/shm cargo test --release -p watcher cost -- --ignored --nocapture`.
 
 use std::fs;
@@ -107,5 +107,42 @@ fn cost_of_live_changes() {
             "live index={index} links={links} directories={spread} a change={:?}",
             start.elapsed() / 5000
         );
+    }
+}
+
+/// Processor time of this thread, in milliseconds.
+fn cpu() -> i64 {
+    use nix::sys::time::TimeValLike;
+    nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap().num_milliseconds()
+}
+
+/// Walks the tree that `TREE` names, and makes 50,000 changes in it meanwhile. With it is told the
+/// longest time that the kernel's queue was left alone.
+#[test]
+#[ignore = "measures"]
+fn cost_of_a_start() {
+    let tree = std::env::var("TREE").expect("TREE is an absolute path");
+    for changes in [0, 50_000] {
+        let mut bench = Bench::built(&[&tree], Switches::default(), &[], |slice| {
+            (slice.index, slice.follow_links) = (true, false);
+        });
+        let before = memory("VmRSS");
+        let (root, from) = (std::path::PathBuf::from(&tree), cpu());
+        let writer = std::thread::spawn(move || {
+            let dir = root.join("changed");
+            fs::create_dir_all(&dir).unwrap();
+            for number in 0..changes {
+                fs::write(dir.join(format!("{}", number % 500)), "").unwrap();
+            }
+            fs::remove_dir_all(dir).unwrap();
+        });
+        until(&mut bench, |report| matches!(report, WatcherReport::Watching { .. }));
+        let watching = cpu() - from;
+        eprintln!("watching cpu={watching}ms before={before}K now={}K", memory("VmRSS"));
+        bench.order(WatcherOrder::Room(8));
+        until(&mut bench, |report| matches!(report, WatcherReport::Listed { .. }));
+        let gap = bench.watcher.roots[0].live().unwrap().kernel.gap.longest;
+        eprintln!("listed changes={changes} cpu={}ms longest_gap={gap:?} now={}K", cpu() - from, memory("VmRSS"));
+        writer.join().unwrap();
     }
 }
