@@ -250,9 +250,12 @@ mod tests {
         assert!(!path("a/b/c").is_in(&path("a")) && !RelPath::root().is_in(&RelPath::root()));
         assert_eq!(path("a").join(b"b").unwrap(), path("a/b"));
         assert_eq!(RelPath::root().join(b"b").unwrap(), path("b"));
-        for (name, why) in
-            [(&b""[..], BadPath::EmptyComponent), (b"..", BadPath::DotComponent), (b"a\0", BadPath::Nul), (&[b'a'; MAX_PATH - 1], BadPath::TooLong)]
-        {
+        for (name, why) in [
+            (&b""[..], BadPath::EmptyComponent),
+            (b"..", BadPath::DotComponent),
+            (b"a\0", BadPath::Nul),
+            (&[b'a'; MAX_PATH - 1], BadPath::TooLong),
+        ] {
             assert_eq!(path("a").join(name), Err(why));
         }
     }

@@ -5,10 +5,10 @@
 //! of the file's other names. What cannot be ruled out is doubted, and the tree is compared with the
 //! index for it; not often, since what lives this short is mostly just a temporary file.
 
-use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use common::path::RelPath;
+use hashbrown::HashMap;
 
 use crate::links::Inode;
 

@@ -234,12 +234,19 @@ mod tests {
     #[test]
     fn events_as_the_kernel_writes_them() {
         let mut bytes = Vec::new();
-        for (wd, mask, cookie, name) in [(1_i32, 2_u32, 0_u32, &b""[..]), (7, 0x40, 9, b"name\0\0\0\0"), (-1, 0x4000, 0, b"")] {
+        for (wd, mask, cookie, name) in
+            [(1_i32, 2_u32, 0_u32, &b""[..]), (7, 0x40, 9, b"name\0\0\0\0"), (-1, 0x4000, 0, b"")]
+        {
             bytes.extend(wd.to_ne_bytes());
             bytes.extend([mask, cookie, u32::try_from(name.len()).unwrap()].map(u32::to_ne_bytes).concat());
             bytes.extend(name);
         }
-        let event = |wd, mask, cookie, name: Option<&'static str>| Event { wd, mask, cookie, name: name.map(OsStr::new) };
+        let event = |wd, mask, cookie, name: Option<&'static str>| Event {
+            wd,
+            mask,
+            cookie,
+            name: name.map(OsStr::new),
+        };
         let expected = [event(1, 2, 0, None), event(7, 0x40, 9, Some("name")), event(-1, 0x4000, 0, None)];
         assert_eq!(Events(&bytes).collect::<Vec<_>>(), expected);
         for cut in 0..bytes.len() {

@@ -6,7 +6,6 @@
 //! used, so that the index may be out of date but never lies. Names that went before they could be
 //! looked at are a matter of [`crate::fleeting`].
 
-use std::collections::{HashMap, HashSet};
 use std::ffi::CStr;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
@@ -16,6 +15,7 @@ use common::filter::{EntryKind, is_hidden_file};
 use common::keep::Stamp;
 use common::message::{LossCause, WatcherReport};
 use common::path::RelPath;
+use hashbrown::{HashMap, HashSet};
 use nix::fcntl::AtFlags;
 use nix::sys::stat::{FileStat, SFlag, fstatat, lstat};
 
@@ -122,11 +122,15 @@ impl Links {
         if self.state == State::Counting {
             names.walked = links;
         }
-        if names.paths.contains(path) {
+        // A look through all of its names only where this one was another's: it may have thousands.
+        let is_known = match self.owners.insert(path.clone(), inode) {
+            Some(owner) => owner == inode || names.paths.contains(path),
+            None => false,
+        };
+        if is_known {
             return;
         }
         names.paths.push(path.clone());
-        self.owners.insert(path.clone(), inode);
         self.names += 1;
         if self.names > MAX_NAMES {
             log::warn!(

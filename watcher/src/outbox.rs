@@ -12,7 +12,9 @@ use common::filter::EntryKind;
 use common::keep::{NameOp, Stamp};
 use common::message::{LossCause, WatcherReport};
 use common::path::RelPath;
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::DefaultHashBuilder;
+
+use crate::shards::Shards;
 
 /// Most changes that may wait.
 const MAX_CHANGES: usize = 200_000;
@@ -41,7 +43,7 @@ pub(crate) struct Outbox {
     /// How many entries have left the queue: numbers in `index` count from the first ever.
     left: u64,
     /// Numbers of the changes that a later change of the same path may merge with.
-    index: HashTable<u64>,
+    index: Shards<u64>,
     hasher: DefaultHashBuilder,
     changes: usize,
     bytes: usize,
@@ -63,7 +65,7 @@ impl Outbox {
             queue: VecDeque::new(),
             moves: VecDeque::new(),
             left: 0,
-            index: HashTable::new(),
+            index: Shards::new(),
             hasher: DefaultHashBuilder::default(),
             changes: 0,
             bytes: 0,
@@ -98,8 +100,8 @@ impl Outbox {
     ) {
         let hash = self.hasher.hash_one((tree, path.as_bytes()));
         let (queue, left) = (&mut self.queue, self.left);
-        let same = |&number: &u64| matches!(entry(queue, left, number), Some(Entry::Change(t, c, _)) if *t == tree && c.path == path);
-        if let Some(&number) = self.index.find(hash, same) {
+        let same = |number| matches!(entry(queue, left, number), Some(Entry::Change(t, c, _)) if *t == tree && c.path == path);
+        if let Some(number) = self.index.find(hash, same) {
             if let Some(Entry::Change(_, change, seen)) = entry_mut(queue, left, number) {
                 change.dirt = change.dirt.then(dirt);
                 change.mask = merged(change.mask, mask);
@@ -112,7 +114,7 @@ impl Outbox {
         let number = self.left + self.queue.len() as u64;
         self.queue.push_back(Entry::Change(tree, Change { path, dirt, mask }, stamp));
         let (queue, hasher) = (&self.queue, &self.hasher);
-        self.index.insert_unique(hash, number, |&number| match entry(queue, left, number) {
+        self.index.add(hash, number, |number| match entry(queue, left, number) {
             Some(Entry::Change(tree, change, _)) => hasher.hash_one((*tree, change.path.as_bytes())),
             Some(Entry::Gone(..) | Entry::Report(_)) | None => 0,
         });
@@ -128,9 +130,9 @@ impl Outbox {
             EntryKind::File => {
                 let hash = self.hasher.hash_one((tree, path.as_bytes()));
                 let (queue, left) = (&self.queue, self.left);
-                let same = |&number: &u64| matches!(entry(queue, left, number), Some(Entry::Change(t, c, _)) if *t == tree && c.path == path);
-                if let Ok(slot) = self.index.find_entry(hash, same) {
-                    slot.remove();
+                let same = |number| matches!(entry(queue, left, number), Some(Entry::Change(t, c, _)) if *t == tree && c.path == path);
+                if let Some(number) = self.index.find(hash, same) {
+                    self.index.remove(hash, number);
                 }
             }
         }
@@ -223,16 +225,14 @@ impl Outbox {
         }
         if let Entry::Change(tree, change, _) = &entry {
             let (hash, number) = (self.hasher.hash_one((*tree, change.path.as_bytes())), self.left);
-            if let Ok(slot) = self.index.find_entry(hash, |&other| other == number) {
-                slot.remove();
-            }
+            self.index.remove(hash, number);
         }
         self.left += 1;
         if self.queue.is_empty() {
             // Whatever a burst needed is given back.
             self.queue.shrink_to(1024);
             self.stamps.shrink_to(1024);
-            self.index.shrink_to(1024, |_| 0);
+            self.index.clear();
         }
         Some(entry)
     }

@@ -27,8 +27,8 @@ pub(crate) enum Left {
 /// The directories of one tree. The root is always there.
 pub(crate) struct Tree {
     arena: Arena,
-    by_name: Shards,
-    by_wd: Shards,
+    by_name: Shards<u32>,
+    by_wd: Shards<u32>,
     hasher: DefaultHashBuilder,
     clock: u64,
     unwatched: u64,
@@ -303,9 +303,8 @@ impl Tree {
     }
 
     fn find(&self, parent: u32, name: &[u8]) -> Option<u32> {
-        let is_it = |index| {
-            self.arena.get(index).is_some_and(|node| node.parent == parent && *node.name == *name)
-        };
+        let is_it =
+            |index| self.arena.get(index).is_some_and(|node| node.parent == parent && *node.name == *name);
         self.by_name.find(self.hasher.hash_one((parent, name)), is_it)
     }
 

@@ -26,6 +26,9 @@ use crate::root::Root;
 /// How long the kernel's queue may be left alone; it overflows after some 100 ms at the rate
 /// that one writer can reach.
 const WORK_SLICE: Duration = Duration::from_millis(2);
+/// How long changes are gathered when others were sent just before: a burst becomes few frames, each
+/// of which wakes the supervisor. What comes alone is sent at once.
+pub(crate) const GATHERING: Duration = Duration::from_millis(1);
 /// What one read takes from the kernel; more is not faster.
 const READ_BUFFER: usize = 64 << 10;
 /// Orders that are taken before anything else is done.
@@ -54,6 +57,8 @@ pub(crate) struct Watcher {
     /// What is to be sent before anything of the outbox: a report that found the socket full, and
     /// what belongs right behind it.
     in_hand: VecDeque<WatcherReport>,
+    /// When changes were sent last.
+    sent_at: Option<Instant>,
     /// Frames of names that may be sent, beside those of changes.
     room: u32,
     flushes: Flushes,
@@ -95,6 +100,7 @@ impl Watcher {
             rung: false,
             confined,
             in_hand: VecDeque::new(),
+            sent_at: None,
             room: 0,
             flushes: Flushes::default(),
             buffer: vec![0; READ_BUFFER].into_boxed_slice(),
@@ -189,12 +195,24 @@ impl Watcher {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => log::error!("poll failed reason={}", io::Error::from(errno)),
         }
-        let uplink = fds.first().and_then(PollFd::revents).unwrap_or(PollFlags::empty());
+        let mut ready = fds.iter().map(|fd| fd.revents().unwrap_or(PollFlags::empty()));
+        let uplink = ready.next().unwrap_or(PollFlags::empty());
+        let events = ready.any(|ready| !ready.is_empty());
         if uplink.intersects(PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL) {
             return Err(End::Gone);
         }
         self.rung |= uplink.contains(PollFlags::POLLIN);
+        if events && !work && !self.rung {
+            self.gather();
+        }
         Ok(())
+    }
+
+    fn gather(&self) {
+        let until = self.sent_at.map(|at| at + GATHERING);
+        if let Some(rest) = until.and_then(|until| until.checked_duration_since(Instant::now())) {
+            std::thread::sleep(rest);
+        }
     }
 
     /// Takes the orders that came. Nothing here waits for one that did not.
@@ -224,6 +242,7 @@ impl Watcher {
         let until = Instant::now() + WORK_SLICE;
         while let Some(report) = self.next_report() {
             match self.uplink.try_send(&report) {
+                Ok(()) if matches!(report, WatcherReport::Changes(..)) => self.sent_at = Some(Instant::now()),
                 Ok(()) => {}
                 Err(SendError::Full) => {
                     self.in_hand.push_front(report);

@@ -142,7 +142,11 @@ fn cost_of_a_start() {
         bench.order(WatcherOrder::Room(8));
         until(&mut bench, |report| matches!(report, WatcherReport::Listed { .. }));
         let gap = bench.watcher.roots[0].live().unwrap().kernel.gap.longest;
-        eprintln!("listed changes={changes} cpu={}ms longest_gap={gap:?} now={}K", cpu() - from, memory("VmRSS"));
+        eprintln!(
+            "listed changes={changes} cpu={}ms longest_gap={gap:?} now={}K",
+            cpu() - from,
+            memory("VmRSS")
+        );
         writer.join().unwrap();
     }
 }

@@ -5,6 +5,7 @@ mod cost;
 mod crash;
 mod events;
 mod keeper;
+mod large;
 mod links;
 mod loss;
 mod model;
