@@ -40,8 +40,10 @@ pub(crate) struct Gap {
 #[cfg(test)]
 impl Gap {
     fn read(&mut self) {
-        let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap().into();
-        self.longest = self.longest.max(self.last.map_or(std::time::Duration::ZERO, |last| now - last));
+        let now: std::time::Duration =
+            nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap().into();
+        self.longest =
+            self.longest.max(self.last.map_or(std::time::Duration::ZERO, |last| now.saturating_sub(last)));
         self.last = Some(now);
     }
 }
@@ -146,6 +148,7 @@ impl Kernel {
     }
 
     /// Notes that the kernel ended a watch itself.
+    #[cfg_attr(not(test), expect(clippy::unused_self, reason = "only tests count them"))]
     pub(crate) fn forget(&mut self, wd: i32) {
         #[cfg(test)]
         self.watches.remove(&wd);

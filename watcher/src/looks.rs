@@ -8,6 +8,7 @@
 use std::ffi::OsStr;
 
 use common::event::RootId;
+use common::message::RootLoss;
 use common::path::RelPath;
 use nix::sys::stat::FileStat;
 
@@ -21,8 +22,8 @@ pub(crate) struct Looks {
     place: Option<(NodeId, RelPath)>,
     /// The last entry that was looked at since events were read.
     last: Option<(RelPath, Option<FileStat>)>,
-    /// Open for a turn. `Some(None)` when the root is not there, or another.
-    looker: Option<Option<Looker>>,
+    /// Open for a turn, unless the root is not there, or another.
+    looker: Option<Result<Looker, RootLoss>>,
 }
 
 impl Looks {
@@ -35,7 +36,7 @@ impl Looks {
     /// Something happened to a directory: it may be elsewhere now.
     pub(crate) fn forget_places(&mut self) {
         self.place = None;
-        if let Some(Some(looker)) = &mut self.looker {
+        if let Some(Ok(looker)) = &mut self.looker {
             looker.forget();
         }
     }
@@ -72,6 +73,6 @@ impl Looks {
     /// What stands at `path` now, below the root `at` if that is the `known` one.
     pub(crate) fn now(&mut self, at: &OsStr, known: RootId, path: &RelPath) -> Option<FileStat> {
         let looker = self.looker.get_or_insert_with(|| Looker::open(at, known));
-        looker.as_mut()?.stat(path).ok()
+        looker.as_mut().ok()?.stat(path).ok()
     }
 }

@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use common::event::RootId;
 use common::filter::EntryKind;
 use common::keep::Stamp;
+use common::message::RootLoss;
 use common::path::RelPath;
 use nix::errno::Errno;
 use nix::fcntl::AtFlags;
@@ -60,10 +61,10 @@ pub(crate) struct Looker {
 }
 
 impl Looker {
-    /// Opens the root at `path`; `None` when it is not there, or another.
-    pub(crate) fn open(path: &OsStr, known: RootId) -> Option<Looker> {
-        let root = open::known_root(path, known).ok()?;
-        Some(Looker { root, directory: None })
+    /// Opens the root at `path`, unless it is not there, or another.
+    pub(crate) fn open(path: &OsStr, known: RootId) -> Result<Looker, RootLoss> {
+        let root = open::known_root(path, known)?;
+        Ok(Looker { root, directory: None })
     }
 
     /// Another directory may be where the last one was.
@@ -116,7 +117,7 @@ mod tests {
         assert_eq!(look("d/none"), Err(Errno::ENOENT));
         assert!(matches!(look("link/f"), Err(Errno::ELOOP | Errno::ENOTDIR)));
         assert_eq!(look(""), Err(Errno::EINVAL));
-        assert!(Looker::open(temp.path().as_os_str(), RootId { inode: id.inode + 1, ..id }).is_none());
+        assert!(Looker::open(temp.path().as_os_str(), RootId { inode: id.inode + 1, ..id }).is_err());
     }
 
     #[test]
