@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 BIN = target/release/sersync-supervisor
 
-.PHONY: all demo test faults install deps test-deps
+.PHONY: all demo test faults bench install deps test-deps bench-deps
 
 all: $(BIN)
 
@@ -35,6 +35,19 @@ test: test-deps
 # showed. The short form is part of `make test`.
 faults: test-deps
 	FAULTS=long RUST_TEST_THREADS=$${RUST_TEST_THREADS:-4} $(CARGO) test --release -p supervisor --locked --test faults -- --nocapture
+
+# Measures the release build beside plain rsync and its peers, and writes the tables and plots of
+# docs/performance.md: about half an hour on a quiet machine, as root. Parts: ONLY=W1,W5 REPS=3 PEERS=none.
+bench: $(BIN) bench-deps
+	target/release/bench --bin $(BIN) --only "$(ONLY)" --peers "$(PEERS)" $(if $(REPS),--reps $(REPS)) \
+		$(if $(SCALE),--scale $(SCALE)) $(if $(LARGE),--large $(LARGE)) $(BENCH)
+
+# A peer that cannot be had is left out; `bench` says which.
+bench-deps: deps
+	@command -v git >/dev/null || { apt-get update -q && apt-get install -y -q git; }
+	@[ "$(PEERS)" = none ] || for peer in lsyncd clsync inotify-tools; do \
+		dpkg -s $$peer >/dev/null 2>&1 || { apt-get update -q && apt-get install -y -q $$peer; } || true; \
+	done
 
 install: $(BIN)
 	install -D -m 0755 $(BIN) $(DESTDIR)$(PREFIX)/sbin/sersync-supervisor

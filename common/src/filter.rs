@@ -32,8 +32,8 @@ pub enum EntryKind {
     File,
 }
 
-/// The compiled `<filter>`.
-#[derive(Debug, Clone)]
+/// The compiled `<filter>`; by default one that excludes nothing.
+#[derive(Debug, Clone, Default)]
 pub struct Filter {
     expressions: RegexSet,
 }

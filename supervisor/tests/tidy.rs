@@ -49,6 +49,9 @@ fn none_of(crates: &[&str], words: &[&str], why: &str) {
 
 const ALL: [&str; 5] = ["common", "watcher", "syncer", "plugins", "supervisor"];
 
+/// What is no part of the product, and may import all of it.
+const BESIDE: [&str; 1] = ["benches"];
+
 #[test]
 fn the_core_is_pure() {
     for (path, text) in sources("supervisor") {
@@ -71,7 +74,7 @@ fn the_core_is_pure() {
 
 #[test]
 fn unsafe_stands_in_one_module() {
-    for name in ALL {
+    for name in ALL.into_iter().chain(BESIDE) {
         for (path, text) in sources(name) {
             let code: String = text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect();
             let allowed = path.ends_with("common/src/confine/raw.rs");
@@ -82,7 +85,8 @@ fn unsafe_stands_in_one_module() {
 
 #[test]
 fn no_shell() {
-    none_of(&ALL, &["\"sh\"", "\"/bin/sh\"", "\"bash\"", "libc::system"], "a shell");
+    let all: Vec<&str> = ALL.into_iter().chain(BESIDE).collect();
+    none_of(&all, &["\"sh\"", "\"/bin/sh\"", "\"bash\"", "libc::system"], "a shell");
 }
 
 #[test]
@@ -98,11 +102,15 @@ fn roles_do_not_know_each_other() {
             assert!(!manifest.contains(&format!("\n{other}.workspace")), "{role} imports {other}");
         }
     }
+    for name in ALL {
+        let manifest = fs::read_to_string(workspace().join(name).join("Cargo.toml")).unwrap();
+        assert!(!manifest.contains("\nbench.workspace") && !manifest.contains("../benches"), "{name} imports benches");
+    }
 }
 
 #[test]
 fn files_fit_in_a_head() {
-    for name in ALL {
+    for name in ALL.into_iter().chain(BESIDE) {
         for (path, text) in sources(name) {
             assert!(text.lines().count() <= 420, "{}: {} lines", path.display(), text.lines().count());
             assert!(text.starts_with("//!"), "{}: says nothing about itself", path.display());

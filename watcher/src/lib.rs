@@ -21,11 +21,14 @@
 //! | `links`, `fleeting` | files with several names; names that nobody could look at |
 //! | `names`, `pass`, `listing` | telling what a tree holds, to be compared with the index |
 //! | `told`, `stamp` | what a change says of the names; what tells two states of a file apart |
+//! | `bench` | the table of directories, to be measured |
 //! | `outbox`, `flush` | what waits for the supervisor; who waits for all of it |
 
 #![forbid(unsafe_code)]
 
 mod arena;
+#[doc(hidden)]
+pub mod bench;
 mod fleeting;
 mod flush;
 mod kernel;

@@ -54,8 +54,7 @@ pub struct Setup {
     pub connections: BTreeMap<RemoteId, u8>,
 }
 
-/// One that keeps nothing and mirrors nothing.
-#[cfg(test)]
+/// One that keeps nothing and mirrors nothing: for tests and benchmarks.
 impl Default for Setup {
     fn default() -> Setup {
         Setup {
@@ -74,7 +73,7 @@ impl Default for Setup {
             keep: false,
             epoch: 0,
             brake: DeleteGuard { scope: common::config::GuardScope::Unseen, names: 1000, percent: 50 },
-            filter: Filter::new(&[]).unwrap(),
+            filter: Filter::default(),
             delete: true,
             audit: None,
             connections: BTreeMap::new(),

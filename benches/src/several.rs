@@ -1,0 +1,55 @@
+//! W8: three remotes, one of which is down. Only contenders that serve several remotes take part; the
+//! limit is one plain rsync to one remote, after the workload and again for the third.
+
+use std::time::{Duration, Instant};
+
+use crate::compare::wait_equal;
+use crate::contender::{Contender, Plan, Running};
+use crate::ground::{Ground, Rsyncd, free_port};
+use crate::options::Options;
+use crate::outcome::{Outcome, real};
+use crate::processes::Meter;
+use crate::record::{Figures, Record};
+use crate::run::{self, PARAMS};
+use crate::workload::Workload;
+
+/// Runs it once.
+pub(crate) fn run(contender: Contender, ground: &Ground, options: &Options) -> Outcome<Record> {
+    ground.clear(3)?;
+    Workload::Down.prepare(ground)?;
+    let daemon = Rsyncd::start(ground, free_port()?, 3)?;
+    let (source, part) = (ground.source(), Workload::Down.name());
+    let mut figures = Figures::default();
+    if contender == Contender::Limit {
+        run::plain_rsync(&source, daemon.port, 0)?;
+        Workload::Down.perform(ground)?;
+        for (module, name) in [(0, "conv_s"), (2, "third_s")] {
+            let start = Instant::now();
+            run::plain_rsync(&source, daemon.port, module)?;
+            figures.set(name, start.elapsed().as_secs_f64());
+        }
+        return Ok(figures.done(part, contender.name(), None));
+    }
+    let absent = free_port()?;
+    let remotes = vec![(daemon.port, 0), (daemon.port, 1), (absent, 2)];
+    let plan = Plan { ground, options, source: source.clone(), remotes, params: PARAMS };
+    let mut running = Running::start(contender, &plan)?;
+    run::await_ready(&mut running, ground)?;
+    wait_equal(&source, &ground.replica(1), Instant::now(), Duration::from_secs(20));
+    let (meter, cap) = (Meter::start(running.pid()), run::cap(contender, options));
+    Workload::Down.perform(ground)?;
+    let start = Instant::now();
+    let first = wait_equal(&source, &ground.replica(0), start, cap);
+    let second = wait_equal(&source, &ground.replica(1), start, cap);
+    run::note_wait(&mut figures, "conv_s", first);
+    run::note_wait(&mut figures, "second_s", second);
+    let back = Instant::now();
+    let _third = Rsyncd::start(ground, absent, 3)?;
+    let third = wait_equal(&source, &ground.replica(2), back, cap);
+    run::note_wait(&mut figures, "third_s", third);
+    figures.set("wrong", [first, second, third].iter().map(|wait| real(wait.wrong)).sum());
+    figures.set("own_cpu_s", meter.cpu().as_secs_f64());
+    running.check()?;
+    let note = [first, second, third].into_iter().find_map(run::verdict);
+    Ok(figures.done(part, contender.name(), note))
+}
