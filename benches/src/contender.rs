@@ -175,11 +175,11 @@ impl Drop for Running {
 
 fn ours(plan: &Plan<'_>) -> Outcome<Command> {
     let config = plan.ground.root.join("confxml.xml");
-    let remotes: String = plan
-        .remotes
-        .iter()
-        .map(|(port, module)| format!("<remote ip=\"127.0.0.1\" name=\"m{module}\" port=\"{port}\"/>\n"))
-        .collect();
+    let remote = |(port, module): &(u16, usize)| {
+        format!("<remote ip=\"127.0.0.1\" name=\"m{module}\" port=\"{port}\"/>\n")
+    };
+    let remotes: Vec<String> = plan.remotes.iter().map(remote).collect();
+    let remotes = remotes.concat();
     let (source, log) = (plan.source.display(), plan.ground.root.join("fail_log"));
     // What is not said has the value of the file that is shipped: all events that it has, sandbox, warm
     // rsync and state on.
@@ -198,17 +198,17 @@ fn ours(plan: &Plan<'_>) -> Outcome<Command> {
 
 fn lsyncd(plan: &Plan<'_>) -> Outcome<Command> {
     let config = plan.ground.root.join("lsyncd.lua");
-    let mut text = "settings { nodaemon = true, insist = true, statusInterval = 3600 }\n".to_owned();
+    let mut text = vec!["settings { nodaemon = true, insist = true, statusInterval = 3600 }\n".to_owned()];
     for (port, module) in &plan.remotes {
-        text += &format!(
+        text.push(format!(
             "sync {{ default.rsync, source = \"{}\", target = \"{}\", delay = 1, \
              rsync = {{ archive = true, binary = \"{}\" }} }}\n",
             plan.source.display(),
             url(*port, *module),
             rsync()?.display(),
-        );
+        ));
     }
-    fs::write(&config, text)?;
+    fs::write(&config, text.concat())?;
     let mut command = Command::new("lsyncd");
     command.arg(config);
     Ok(command)

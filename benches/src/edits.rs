@@ -60,12 +60,11 @@ impl Form {
     }
 }
 
-/// Runs W1 once. A peer is edited no longer than its cap.
+/// Runs W1 once. A peer is edited for no longer than half of its cap.
 pub(crate) fn run(form: Form, contender: Contender, ground: &Ground, options: &Options) -> Outcome<Record> {
     ground.clear(1)?;
     Workload::Edits.prepare(ground)?;
     let daemon = Rsyncd::start(ground, free_port()?, 1)?;
-    let end = Instant::now() + Duration::from_secs(20) + run::cap(contender, options);
     let mut figures = Figures::default();
     let times = if matches!(contender, Contender::Limit | Contender::Bare) {
         run::plain_rsync(&ground.source(), daemon.port, 0)?;
@@ -75,6 +74,7 @@ pub(crate) fn run(form: Form, contender: Contender, ground: &Ground, options: &O
         let plan = Plan { ground, options, source: ground.source(), remotes, params: form.params() };
         let mut running = Running::start(contender, &plan)?;
         run::await_ready(&mut running, ground)?;
+        let end = Instant::now() + run::cap(contender, options) / 2;
         let (meter, connections) = (Meter::start(running.pid()), daemon.connections());
         let mut chance = Chance::new(3);
         let mut times = Vec::new();

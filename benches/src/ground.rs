@@ -100,15 +100,15 @@ impl Rsyncd {
     pub(crate) fn start(ground: &Ground, port: u16, modules: usize) -> Outcome<Rsyncd> {
         let log = ground.root.join(format!("rsyncd-{port}.log"));
         let config = ground.root.join(format!("rsyncd-{port}.conf"));
-        let mut text = format!(
+        let mut text = vec![format!(
             "uid = root\ngid = root\nuse chroot = no\nport = {port}\naddress = 127.0.0.1\nlog file = {}\n",
             log.display()
-        );
+        )];
         for n in 0..modules {
             let path = ground.replica(n);
-            text += &format!("[m{n}]\npath = {}\nread only = no\nmunge symlinks = no\n", path.display());
+            text.push(format!("[m{n}]\npath = {}\nread only = no\nmunge symlinks = no\n", path.display()));
         }
-        fs::write(&config, text)?;
+        fs::write(&config, text.concat())?;
         let child = Command::new("rsync")
             .args(["--daemon", "--no-detach", "--config"])
             .arg(config)

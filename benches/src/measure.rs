@@ -33,7 +33,9 @@ pub(crate) fn parts() -> Vec<&'static str> {
 
 /// Measures, and draws what came out.
 pub(crate) fn measure(options: &Options) -> Outcome<()> {
-    if let Some(name) = options.only.iter().find(|name| !parts().iter().any(|it| it.eq_ignore_ascii_case(name))) {
+    if let Some(name) =
+        options.only.iter().find(|name| !parts().iter().any(|it| it.eq_ignore_ascii_case(name)))
+    {
         return Err(failed(format!("{name} is no part; there are: {}", parts().join(" "))));
     }
     let ground = Ground::new(&options.root, &options.state)?;

@@ -82,11 +82,13 @@ impl World {
 
     /// The job that was given out, if any.
     fn job(&mut self) -> Option<Work> {
-        let jobs = self.out.drain(..).filter_map(|action| match action {
-            Action::Send(_, job) => Some(job.work),
-            _ => None,
-        });
-        jobs.last()
+        let mut last = None;
+        for action in self.out.drain(..) {
+            if let Action::Send(_, job) = action {
+                last = Some(job.work);
+            }
+        }
+        last
     }
 }
 

@@ -175,7 +175,8 @@ mod tests {
 
     #[test]
     fn what_makes_no_sense_is_refused() {
-        for words in ["", "--bin /no/such", "--bin /bin/true --reps x", "--bin /bin/true --scale 0", "--only"] {
+        for words in ["", "--bin /no/such", "--bin /bin/true --reps x", "--bin /bin/true --scale 0", "--only"]
+        {
             assert!(read(words).is_err(), "{words}");
         }
     }

@@ -38,7 +38,8 @@ impl Records {
         if !file.exists() {
             return Ok(Records::default());
         }
-        serde_json::from_slice(&fs::read(file)?).map_err(|error| failed(format!("{}: {error}", file.display())))
+        serde_json::from_slice(&fs::read(file)?)
+            .map_err(|error| failed(format!("{}: {error}", file.display())))
     }
 
     /// Writes them, one run a line.
@@ -57,7 +58,8 @@ impl Records {
 
     /// Adds a run, and prints it.
     pub(crate) fn add(&mut self, run: Record) {
-        let figures: Vec<String> = run.figures.iter().map(|(name, figure)| format!("{name}={figure:.3}")).collect();
+        let figures: Vec<String> =
+            run.figures.iter().map(|(name, figure)| format!("{name}={figure:.3}")).collect();
         let note = run.note.as_ref().map_or_else(String::new, |note| format!(" note=\"{note}\""));
         println!("{} {} {}{note}", run.part, run.who, figures.join(" "));
         self.runs.push(run);

@@ -22,7 +22,12 @@ pub(crate) const PARAMS: &str = "-artz";
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Runs `workload` once.
-pub(crate) fn run(workload: Workload, contender: Contender, ground: &Ground, options: &Options) -> Outcome<Record> {
+pub(crate) fn run(
+    workload: Workload,
+    contender: Contender,
+    ground: &Ground,
+    options: &Options,
+) -> Outcome<Record> {
     ground.clear(1)?;
     workload.prepare(ground)?;
     let daemon = Rsyncd::start(ground, free_port()?, 1)?;
@@ -177,7 +182,12 @@ fn settled_bytes(daemon: &Rsyncd) -> u64 {
 }
 
 /// Starts `rsync` with its list on standard input, for an edit of one file.
-pub(crate) fn rsync_of_one(contender: Contender, source: &Path, port: u16, path: &str) -> Outcome<std::process::Child> {
+pub(crate) fn rsync_of_one(
+    contender: Contender,
+    source: &Path,
+    port: u16,
+    path: &str,
+) -> Outcome<std::process::Child> {
     use std::io::Write;
     let mut command = Command::new("rsync");
     command.args(["-a", "--modify-window=-1"]);

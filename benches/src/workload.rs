@@ -94,9 +94,7 @@ impl Workload {
             Workload::Hot => fixture::tree(&source, 1, 100, 1000),
             Workload::SameSecond => fixture::tree(&source, 1, 50, 1000),
             Workload::Large => large(&source.join("big"), 256),
-            Workload::Checkout => {
-                fixture::check_out(&fixture::repository(&ground.cache()?)?, &source, "A")
-            }
+            Workload::Checkout => fixture::check_out(&fixture::repository(&ground.cache()?)?, &source, "A"),
             Workload::Untar => {
                 fixture::archive(&ground.cache()?)?;
                 fs::write(source.join("seed"), "s")
@@ -117,9 +115,7 @@ impl Workload {
             Workload::Hot => rewrite(&source.join("000")),
             Workload::Large => change(&source.join("big")),
             Workload::Down => fixture::tree(&source.join("n"), 50, 100, 1000),
-            Workload::Checkout => {
-                fixture::check_out(&fixture::repository(&ground.cache()?)?, &source, "B")
-            }
+            Workload::Checkout => fixture::check_out(&fixture::repository(&ground.cache()?)?, &source, "B"),
             Workload::SameSecond => same_second(&source.join("000"), &ground.replica(0).join("000")),
         }
     }

@@ -104,7 +104,10 @@ fn roles_do_not_know_each_other() {
     }
     for name in ALL {
         let manifest = fs::read_to_string(workspace().join(name).join("Cargo.toml")).unwrap();
-        assert!(!manifest.contains("\nbench.workspace") && !manifest.contains("../benches"), "{name} imports benches");
+        assert!(
+            !manifest.contains("\nbench.workspace") && !manifest.contains("../benches"),
+            "{name} imports benches"
+        );
     }
 }
 

@@ -39,7 +39,8 @@ pub(crate) fn ratios(records: &Records) -> String {
     let workloads = Workload::ALL.into_iter().filter(|workload| *workload != Workload::SameSecond);
     let groups: Vec<_> = workloads
         .map(|workload| {
-            let bars = BARS.iter().filter_map(|(who, colour)| Some((bar(records, workload.name(), who)?, *colour)));
+            let bars =
+                BARS.iter().filter_map(|(who, colour)| Some((bar(records, workload.name(), who)?, *colour)));
             (workload, bars.collect::<Vec<_>>())
         })
         .filter(|(_, bars)| !bars.is_empty())
@@ -53,12 +54,17 @@ pub(crate) fn ratios(records: &Records) -> String {
     legend(&mut svg, &BARS.map(|(who, colour)| (title(who), colour)), 50.0);
     for power in axis.powers() {
         let x = axis.at(power);
-        svg.line(&[(x, top), (x, bottom)], if power == 1.0 { DARK } else { GREY }, 1.0, "");
+        svg.line(&[(x, top), (x, bottom)], if (power - 1.0).abs() < 1e-9 { DARK } else { GREY }, 1.0, "");
         svg.text((x, bottom + 18.0), 12, Anchor::Middle, &format!("{power}×"));
     }
     let mut y = top + 6.0;
     for (workload, bars) in groups {
-        svg.text((left - 10.0, y + 10.0), 12, Anchor::End, &format!("{} {}", workload.name(), short(workload)));
+        svg.text(
+            (left - 10.0, y + 10.0),
+            12,
+            Anchor::End,
+            &format!("{} {}", workload.name(), short(workload)),
+        );
         for (bar, colour) in &bars {
             let (x, label) = match bar {
                 Bar::Ratio(ratio) => (axis.at(*ratio), format!("{ratio:.2}")),
@@ -157,6 +163,8 @@ fn panel(svg: &mut Svg, records: &Records, left: f64, (unit, range): (&str, (f64
         }
         let places: Vec<(f64, f64)> = values.iter().map(place).collect();
         svg.line(&places, colour, 2.0, "");
-        places.iter().for_each(|&at| svg.dot(at, colour));
+        for &at in &places {
+            svg.dot(at, colour);
+        }
     }
 }

@@ -35,11 +35,9 @@ pub(crate) fn title(who: &str) -> &str {
 }
 
 fn table(head: &[&str], rows: &[Vec<String>]) -> String {
-    let mut text = format!("| {} |\n|{}\n", head.join(" | "), "---|".repeat(head.len()));
-    for row in rows {
-        text += &format!("| {} |\n", row.join(" | "));
-    }
-    text
+    let mut lines = vec![format!("| {} |", head.join(" | ")), format!("|{}", "---|".repeat(head.len()))];
+    lines.extend(rows.iter().map(|row| format!("| {} |", row.join(" | "))));
+    lines.join("\n") + "\n"
 }
 
 fn shown(figure: Option<f64>, digits: usize) -> String {
@@ -76,7 +74,8 @@ fn machine(records: &Records) -> String {
 
 fn latency(records: &Records) -> String {
     let mut rows = Vec::new();
-    for (part, form) in [("W1", "100 edits"), ("W1hot", "500 edits, every other one of the same file, no -z")] {
+    for (part, form) in [("W1", "100 edits"), ("W1hot", "500 edits, every other one of the same file, no -z")]
+    {
         for who in ["ours", "limit", "bare", "lsyncd", "clsync", "inotifywait"] {
             if records.of(part, who).next().is_none() {
                 continue;
@@ -135,7 +134,8 @@ fn workloads(records: &Records) -> String {
             against(records, part, "inotifywait"),
         ]
     });
-    let head = ["", "plain rsync s", "ours s", "ratio", "transfers", "own CPU s", "lsyncd", "clsync", "inotifywait"];
+    let head =
+        ["", "plain rsync s", "ours s", "ratio", "transfers", "own CPU s", "lsyncd", "clsync", "inotifywait"];
     table(&head, &rows.collect::<Vec<_>>())
 }
 
@@ -146,7 +146,8 @@ fn more(records: &Records) -> String {
         let values = records.values(part, "ours", "wrong");
         values.iter().copied().fold(None, |most: Option<f64>, wrong| Some(most.unwrap_or(wrong).max(wrong)))
     };
-    let share = limit("W5", "wire_bytes").zip(ours("W5", "wire_bytes")).map(|(limit, ours)| limit / ours.max(1.0));
+    let share =
+        limit("W5", "wire_bytes").zip(ours("W5", "wire_bytes")).map(|(limit, ours)| limit / ours.max(1.0));
     let rows = [
         ["W5 bytes on the wire, plain rsync", &count(limit("W5", "wire_bytes"))],
         ["W5 bytes on the wire, ours", &count(ours("W5", "wire_bytes"))],
@@ -181,7 +182,9 @@ fn start(records: &Records) -> String {
             format!("{} of {}", during.iter().filter(|it| **it > 0.5).count(), during.len())
         }),
         row("first sync over, s after the start", &|part| shown(ours("synced_s")(part), 1)),
-        row("watcher and supervisor together at most, MiB PSS", &|part| mib(ours("watcher_and_supervisor_kib")(part))),
+        row("watcher and supervisor together at most, MiB PSS", &|part| {
+            mib(ours("watcher_and_supervisor_kib")(part))
+        }),
         row("watcher in the end, MiB PSS", &|part| mib(ours("pss_watcher_kib")(part))),
         row("supervisor in the end, MiB PSS", &|part| mib(ours("pss_supervisor_kib")(part))),
         row("keeper in the end, MiB PSS", &|part| mib(ours("pss_keeper_kib")(part))),
@@ -199,13 +202,22 @@ fn scale(records: &Records) -> String {
         let ratio = ours.zip(limit).map(|(ours, limit)| ours / limit);
         rows.push(vec![
             format!("100 remotes, 10,000 files: {what}"),
-            format!("{} s; 100 plain rsyncs {} s; ratio {}", shown(ours, 1), shown(limit, 1), shown(ratio, 2)),
+            format!(
+                "{} s; 100 plain rsyncs {} s; ratio {}",
+                shown(ours, 1),
+                shown(limit, 1),
+                shown(ratio, 2)
+            ),
         ]);
     }
     for (who, what) in [("large", "a large file"), ("burst", "a burst of small files")] {
         let of = |name: &str| figure("beside", who, name);
         let size = of("size").map(|size| {
-            if who == "large" { format!("{:.0} GiB", size / 1_073_741_824.0) } else { format!("{} files", count(Some(size))) }
+            if who == "large" {
+                format!("{:.0} GiB", size / 1_073_741_824.0)
+            } else {
+                format!("{} files", count(Some(size)))
+            }
         });
         rows.push(vec![
             format!("edits beside {what} ({})", size.unwrap_or_else(|| "–".to_owned())),
@@ -223,7 +235,12 @@ fn scale(records: &Records) -> String {
         let of = |name: &str| run.figures.get(name).copied();
         rows.push(vec![
             format!("idle for a minute: {}", run.who),
-            format!("CPU {} ms, {} wakeups, {} MiB PSS", shown(of("cpu_ms"), 1), count(of("wakeups")), mib(of("pss_kib"))),
+            format!(
+                "CPU {} ms, {} wakeups, {} MiB PSS",
+                shown(of("cpu_ms"), 1),
+                count(of("wakeups")),
+                mib(of("pss_kib"))
+            ),
         ]);
     }
     table(&["", ""], &rows)
@@ -245,14 +262,14 @@ fn growth(records: &Records) -> String {
             mib(of("peak_syncer_kib")),
         ]
     });
-    let head =
-        ["paths", "", "s", "own CPU s", "supervisor MiB", "watcher MiB", "keeper MiB", "syncers MiB"];
+    let head = ["paths", "", "s", "own CPU s", "supervisor MiB", "watcher MiB", "keeper MiB", "syncers MiB"];
     table(&head, &rows.collect::<Vec<_>>())
 }
 
 fn micro(records: &Records) -> String {
     let figure = |who: &str, name: &str| shown(records.median("micro", who, name), 0);
-    let core = |what: &str, name: &str| vec![what.to_owned(), figure("core-240k", name), figure("core-1M", name)];
+    let core =
+        |what: &str, name: &str| vec![what.to_owned(), figure("core-240k", name), figure("core-1M", name)];
     let rows = [
         core("a path that is new, ns", "insert_ns"),
         core("a path that waits already, ns", "again_ns"),

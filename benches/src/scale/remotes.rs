@@ -63,11 +63,16 @@ fn rsync(ground: &Ground, port: u16, module: usize) -> Outcome<Child> {
 
 fn wait_for_one(running: &mut Vec<Child>) -> Outcome<()> {
     loop {
-        for (n, child) in running.iter_mut().enumerate() {
-            if let Some(status) = child.try_wait()? {
-                running.swap_remove(n);
-                return if status.success() { Ok(()) } else { Err(failed(format!("rsync: {status}"))) };
+        let before = running.len();
+        for mut child in std::mem::take(running) {
+            match child.try_wait()? {
+                None => running.push(child),
+                Some(status) if status.success() => {}
+                Some(status) => return Err(failed(format!("rsync: {status}"))),
             }
+        }
+        if running.len() < before {
+            return Ok(());
         }
         std::thread::sleep(Duration::from_millis(1));
     }
