@@ -14,7 +14,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::outcome::{Outcome, failed};
-use crate::undo;
+use crate::{processes, undo};
 
 /// Source, replicas, configs and logs of the run that is on.
 #[derive(Debug)]
@@ -148,8 +148,10 @@ impl Rsyncd {
 
 impl Drop for Rsyncd {
     fn drop(&mut self) {
-        // It ends the children that serve connections by itself.
-        let _ = kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGTERM);
+        // What serves a connection, as that of an rsync that waits for the next change, would live on.
+        for process in processes::family(self.child.id()) {
+            let _ = kill(Pid::from_raw(process.pid.cast_signed()), Signal::SIGTERM);
+        }
         let _ = self.child.wait();
     }
 }

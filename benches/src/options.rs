@@ -11,7 +11,7 @@ bench --bin PROGRAM [options]
   --bin PROGRAM      the sersync-supervisor to measure, a release build
   --only A,B         only these parts; without it all (--list names them)
   --reps N           runs of each workload, all contenders in turn (5)
-  --peer-reps N      of these, how many the peers take part in (2)
+  --peer-reps N      of these, how many the peers take part in (1)
   --peers A,B        lsyncd, clsync, inotifywait; none for no peer; without it all that are installed
   --root DIR         an empty place for sources and replicas, best on a tmpfs (/dev/shm/sersync-bench.PID)
   --state DIR        where the supervisor keeps its state, best on a disk (/var/tmp/sersync-bench.PID)
@@ -72,7 +72,7 @@ pub(crate) fn parse(words: impl IntoIterator<Item = String>) -> Outcome<Options>
         program: PathBuf::new(),
         only: Vec::new(),
         reps: 5,
-        peer_reps: 2,
+        peer_reps: 1,
         peers: None,
         root: PathBuf::from(format!("/dev/shm/sersync-bench.{pid}")),
         state: PathBuf::from(format!("/var/tmp/sersync-bench.{pid}")),

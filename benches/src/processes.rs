@@ -10,7 +10,8 @@ use std::time::Duration;
 pub(crate) struct Process {
     /// Its pid.
     pub(crate) pid: u32,
-    /// `watcher`, `syncer0`…; `supervisor` for ours without a role; for others what the kernel calls it.
+    /// `watcher`, `syncer0`…; `supervisor` or `guardian` for ours without a role; for others what the
+    /// kernel calls it.
     pub(crate) role: String,
 }
 
@@ -46,7 +47,8 @@ pub(crate) fn own(root: u32) -> Vec<Process> {
 
 fn role(pid: u32) -> Option<String> {
     let comm = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?.trim().to_owned();
-    if !comm.starts_with("sersync") {
+    // Ours starts itself anew by /proc/self/exe.
+    if !comm.starts_with("sersync") && comm != "exe" {
         return Some(comm);
     }
     let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;

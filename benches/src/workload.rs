@@ -103,7 +103,7 @@ impl Workload {
         }
     }
 
-    /// Does it.
+    /// Does it, as a contender meets it.
     pub(crate) fn perform(self, ground: &Ground) -> Outcome<()> {
         let source = ground.source();
         match self {
@@ -112,7 +112,7 @@ impl Workload {
             Workload::Untar => fixture::untar(&fixture::archive(&ground.cache()?)?, &source),
             Workload::Remove => remove_all(&source),
             Workload::Rename => fs::rename(source.join("big"), source.join("renamed")),
-            Workload::Hot => rewrite(&source.join("000")),
+            Workload::Hot => rewrite(&source.join("000"), Duration::from_secs(20)),
             Workload::Large => change(&source.join("big")),
             Workload::Down => fixture::tree(&source.join("n"), 50, 100, 1000),
             Workload::Checkout => fixture::check_out(&fixture::repository(&ground.cache()?)?, &source, "B"),
@@ -152,7 +152,8 @@ fn remove_all(source: &Path) -> Outcome<()> {
     fixture::run(Command::new("rm").arg("-rf").arg("--").args(entries?))
 }
 
-fn rewrite(directory: &Path) -> Outcome<()> {
+/// Rewrites 100 files at random, 5,000 times a second.
+pub(crate) fn rewrite(directory: &Path, long: Duration) -> Outcome<()> {
     let mut chance = Chance::new(6);
     let mut content = chance.bytes(1000);
     let start = Instant::now();
@@ -165,7 +166,7 @@ fn rewrite(directory: &Path) -> Outcome<()> {
             fs::write(directory.join(chance.below(100).to_string()), &content)?;
         }
         let elapsed = start.elapsed();
-        if elapsed > Duration::from_secs(20) {
+        if elapsed > long {
             break;
         }
         sleep((Duration::from_millis(10) * (round + 1)).saturating_sub(elapsed));
