@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 use crate::ground::Ground;
 use crate::options::Options;
 use crate::outcome::{Outcome, failed};
-use crate::processes;
+use crate::{processes, undo};
 
 /// Who mirrors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -97,6 +97,7 @@ pub(crate) struct Running {
 impl Running {
     /// Starts `contender`.
     pub(crate) fn start(contender: Contender, plan: &Plan<'_>) -> Outcome<Running> {
+        undo::check()?;
         let log = plan.ground.root.join("contender.log");
         let output = File::create(&log)?;
         let mut command = match contender {

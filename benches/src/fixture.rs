@@ -96,8 +96,8 @@ pub(crate) fn archive(cache: &Path) -> Outcome<PathBuf> {
     for n in 0..24_000_usize {
         let directory = top.join(format!("{:02}/{:02}/{}", n / 1000, n / 100 % 10, n / 10 % 10));
         fs::create_dir_all(&directory)?;
-        // From 100 bytes to 64 KiB, small ones more often.
-        let size = 100 << chance.below(10);
+        // From 64 bytes to 48 KiB, small ones more often.
+        let size = 64 << chance.below(10);
         let size = size + chance.below(size / 2);
         fs::write(directory.join(format!("file{n}.txt")), chance.text(size))?;
     }
@@ -158,6 +158,7 @@ fn git(repository: &Path, top: &Path, words: &[&str]) -> Outcome<()> {
 
 /// Runs a program to its end, which has to be a good one.
 pub(crate) fn run(command: &mut Command) -> Outcome<()> {
+    crate::undo::check()?;
     let name = command.get_program().to_string_lossy().into_owned();
     let status = command.stdin(Stdio::null()).status().map_err(|error| failed(format!("{name}: {error}")))?;
     if status.success() { Ok(()) } else { Err(failed(format!("{name}: {status}"))) }

@@ -98,6 +98,7 @@ pub(crate) struct Rsyncd {
 impl Rsyncd {
     /// Serves `replica(n)` of `ground` as the module `m<n>`, for each n below `modules`.
     pub(crate) fn start(ground: &Ground, port: u16, modules: usize) -> Outcome<Rsyncd> {
+        undo::check()?;
         let log = ground.root.join(format!("rsyncd-{port}.log"));
         let config = ground.root.join(format!("rsyncd-{port}.conf"));
         let mut text = vec![format!(
@@ -173,6 +174,7 @@ impl Raised {
     /// Allows one user that many inotify watches at least.
     pub(crate) fn watches(least: usize) -> Outcome<Raised> {
         let file = "/proc/sys/fs/inotify/max_user_watches";
+        undo::check()?;
         let before = fs::read_to_string(file)?.trim().to_owned();
         if before.parse::<usize>().is_ok_and(|before| before < least) {
             undo::remember(file, &before);

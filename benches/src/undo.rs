@@ -7,6 +7,7 @@ use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,9 @@ pub(crate) const WORD: &str = "guarded";
 
 /// Limits to put back: file and former text.
 static LIMITS: Mutex<Vec<(&str, String)>> = Mutex::new(Vec::new());
+
+/// Nothing may be started any more.
+static STOPPED: AtomicBool = AtomicBool::new(false);
 
 /// Measures in a child.
 pub(crate) fn run_guarded(options: &Options) -> Outcome<()> {
@@ -53,16 +57,22 @@ pub(crate) fn when_alone(options: &Options) -> Outcome<()> {
         eprintln!("bench: stopped; cleaning up");
         end_all();
         put_back();
-        for directory in directories {
-            let _ = fs::remove_dir_all(directory);
-        }
+        // exec ends the thread that measures, which may be making files at this moment.
+        let error = Command::new("rm").args(["-rf", "--"]).args(directories).exec();
+        eprintln!("bench: rm: {error}");
         std::process::exit(130);
     })?;
     Ok(())
 }
 
+/// Fails once this measurement is being stopped: nothing is started any more.
+pub(crate) fn check() -> Outcome<()> {
+    if STOPPED.load(Ordering::Acquire) { Err(failed("stopped")) } else { Ok(()) }
+}
+
 /// Ends every child of this process: politely, so that each ends its own.
 fn end_all() {
+    STOPPED.store(true, Ordering::Release);
     let this = std::process::id();
     let deadline = Instant::now() + Duration::from_secs(8);
     while Instant::now() < deadline {
