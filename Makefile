@@ -39,6 +39,7 @@ faults: test-deps
 # Measures the release build beside plain rsync and its peers, and writes the tables and plots of
 # docs/performance.md: about half an hour on a quiet machine, as root. Parts: ONLY=W1,W5 REPS=3 PEERS=none.
 bench: $(BIN) bench-deps
+	$(CARGO) build --release --locked -p bench
 	target/release/bench --bin $(BIN) --only "$(ONLY)" --peers "$(PEERS)" $(if $(REPS),--reps $(REPS)) \
 		$(if $(SCALE),--scale $(SCALE)) $(if $(LARGE),--large $(LARGE)) $(BENCH)
 

@@ -133,7 +133,7 @@ impl Running {
     pub(crate) fn check(&mut self) -> Outcome<()> {
         let Some(status) = self.child.try_wait()? else { return Ok(()) };
         let log = self.log();
-        let last = log.lines().rev().take(3).collect::<Vec<_>>().join(" | ");
+        let last: String = log.lines().last().unwrap_or_default().chars().take(200).collect();
         Err(failed(format!("it ended ({status}): {last}")))
     }
 
