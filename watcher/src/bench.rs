@@ -1,5 +1,5 @@
 //! The table of directories, for the benchmark beside the workspace (`benches/`): enough of
-//! [`crate::tree`] to fill it, ask it, and turn it over. No other crate has a use for it.
+//! `tree` to fill it, ask it, and turn it over. No other crate has a use for it.
 
 use common::path::RelPath;
 
