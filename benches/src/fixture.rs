@@ -42,12 +42,12 @@ impl Chance {
         bytes
     }
 
-    /// Bytes like those of a text.
+    /// Bytes that compress like those of a text: words out of 512.
     pub(crate) fn text(&mut self, length: usize) -> Vec<u8> {
         let mut text = Vec::with_capacity(length + 24);
         while text.len() < length {
             let word = self.next();
-            let _ = write!(text, "{:x}", word % 0x1_0000);
+            let _ = write!(text, "{:x}", (word % 512).wrapping_mul(0x9e37_79b1) & 0xff_ffff);
             text.push(if word & 0xf00_0000 == 0 { b'\n' } else { b' ' });
         }
         text.truncate(length);

@@ -68,17 +68,11 @@ pub(crate) fn ratios(records: &Records) -> String {
         for (bar, colour) in &bars {
             let (x, label) = match bar {
                 Bar::Ratio(ratio) => (axis.at(*ratio), format!("{ratio:.2}")),
-                Bar::Never => (right, "not equal within the cap".to_owned()),
+                Bar::Never => (right, "not in time".to_owned()),
             };
             let one = axis.at(1.0);
             svg.rect((one.min(x), y), ((x - one).abs().max(1.5), 11.0), colour);
-            match bar {
-                Bar::Ratio(_) => svg.text((one.max(x) + 5.0, y + 10.0), 11, Anchor::Start, &label),
-                Bar::Never => {
-                    svg.rect((right - 165.0, y), (160.0, 11.0), "#ffffff");
-                    svg.text((right - 85.0, y + 10.0), 11, Anchor::Middle, &label);
-                }
-            }
+            svg.text((one.max(x) + 5.0, y + 10.0), 11, Anchor::Start, &label);
             y += 14.0;
         }
         y += 12.0 + 14.0 * real(2_usize.saturating_sub(bars.len()));
