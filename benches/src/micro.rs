@@ -145,7 +145,7 @@ fn core(paths: usize) -> Outcome<Figures> {
 }
 
 fn done() -> JobEnd {
-    JobEnd { outcome: JobOutcome::Done, status: 0, tail: String::new(), failed: None }
+    JobEnd { outcome: JobOutcome::Done, status: 0, tail: String::new(), failed: None, left: Vec::new() }
 }
 
 /// A million directories, a thousand in each of a thousand.

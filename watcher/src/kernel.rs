@@ -5,26 +5,27 @@
 //! another has watches of its own.
 
 use std::ffi::OsStr;
-use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, BorrowedFd};
 
 use common::config::Switches;
 use common::confine;
+use inotify::{Inotify, WatchMask, Watches};
 use nix::errno::Errno;
-use nix::unistd::{chdir, fchdir, read};
-use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+use nix::unistd::{chdir, fchdir};
+use rustix::fs::inotify::remove_watch;
 
 /// An inotify instance and its watches.
 pub(crate) struct Kernel {
-    inotify: OwnedFd,
-    mask: WatchFlags,
+    inotify: Inotify,
+    watches: Watches,
+    mask: WatchMask,
     /// Whether the working directory is this thread's alone, and one of the tree.
     standing: Standing,
     #[cfg(test)]
     pub(crate) budget: usize,
     #[cfg(test)]
-    watches: std::collections::HashSet<i32>,
+    known: std::collections::HashSet<i32>,
     #[cfg(test)]
     pub(crate) gap: Gap,
 }
@@ -73,41 +74,31 @@ pub(crate) struct Event<'a> {
 }
 
 /// The events of one read, in their order.
-pub(crate) struct Events<'a>(&'a [u8]);
+pub(crate) struct Events<'a>(inotify::Events<'a>);
 
 impl<'a> Iterator for Events<'a> {
     type Item = Event<'a>;
 
     fn next(&mut self) -> Option<Event<'a>> {
-        let (wd, rest) = self.0.split_first_chunk()?;
-        let (mask, rest) = rest.split_first_chunk()?;
-        let (cookie, rest) = rest.split_first_chunk()?;
-        let (length, rest) = rest.split_first_chunk()?;
-        let length = usize::try_from(u32::from_ne_bytes(*length)).ok()?;
-        let (name, rest) = rest.split_at_checked(length)?;
-        self.0 = rest;
-        // Filled up with NULs, so that the next event is aligned.
-        let name = name.split(|&byte| byte == 0).next().filter(|name| !name.is_empty());
-        Some(Event {
-            wd: i32::from_ne_bytes(*wd),
-            mask: u32::from_ne_bytes(*mask),
-            cookie: u32::from_ne_bytes(*cookie),
-            name: name.map(OsStr::from_bytes),
-        })
+        let event = self.0.next()?;
+        let (wd, mask) = (event.wd.get_watch_descriptor_id(), event.mask.bits());
+        Some(Event { wd, mask, cookie: event.cookie, name: event.name })
     }
 }
 
 impl Kernel {
     /// Opens an instance. It is charged to the uid of this moment, so not before confinement.
     pub(crate) fn open(switches: Switches) -> io::Result<Kernel> {
+        let inotify = Inotify::init()?;
         Ok(Kernel {
-            inotify: inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?,
+            watches: inotify.watches(),
+            inotify,
             mask: mask(switches),
             standing: standing(),
             #[cfg(test)]
             budget: usize::MAX,
             #[cfg(test)]
-            watches: std::collections::HashSet::new(),
+            known: std::collections::HashSet::new(),
             #[cfg(test)]
             gap: Gap::default(),
         })
@@ -116,19 +107,20 @@ impl Kernel {
     /// Watches the open directory `dir`; the same directory has the same number again. Until
     /// [`Kernel::step_out`] the process may stand in it.
     pub(crate) fn add(&mut self, dir: BorrowedFd<'_>) -> io::Result<i32> {
-        let wd = if self.enter(dir)? {
+        let descriptor = if self.enter(dir)? {
             // Twice as fast as the way through /proc.
-            inotify::add_watch(&self.inotify, c".", self.mask)?
+            self.watches.add(".", self.mask)?
         } else {
-            inotify::add_watch(&self.inotify, confine::fd_path(dir), self.mask)?
+            self.watches.add(confine::fd_path(dir), self.mask)?
         };
+        let wd = descriptor.get_watch_descriptor_id();
         #[cfg(test)]
-        if !self.watches.contains(&wd) {
-            if self.watches.len() >= self.budget {
+        if !self.known.contains(&wd) {
+            if self.known.len() >= self.budget {
                 self.remove(wd);
                 return Err(Errno::ENOSPC.into());
             }
-            self.watches.insert(wd);
+            self.known.insert(wd);
         }
         Ok(wd)
     }
@@ -142,8 +134,9 @@ impl Kernel {
 
     /// Ends a watch.
     pub(crate) fn remove(&mut self, wd: i32) {
-        // Refused when the directory is gone already: the kernel ended the watch itself.
-        let _ = inotify::remove_watch(&self.inotify, wd);
+        // By its number: the crate would have a descriptor of its own kept for each watch. Refused when
+        // the directory is gone already: the kernel ended the watch itself.
+        let _ = remove_watch(&self.inotify, wd);
         self.forget(wd);
     }
 
@@ -151,7 +144,7 @@ impl Kernel {
     #[cfg_attr(not(test), expect(clippy::unused_self, reason = "only tests count them"))]
     pub(crate) fn forget(&mut self, wd: i32) {
         #[cfg(test)]
-        self.watches.remove(&wd);
+        self.known.remove(&wd);
         #[cfg(not(test))]
         let _ = wd;
     }
@@ -160,10 +153,10 @@ impl Kernel {
     pub(crate) fn read<'a>(&mut self, buffer: &'a mut [u8]) -> io::Result<Option<Events<'a>>> {
         #[cfg(test)]
         self.gap.read();
-        match read(&self.inotify, buffer) {
-            Ok(length) => Ok(buffer.get(..length).map(Events)),
-            Err(Errno::EAGAIN | Errno::EINTR) => Ok(None),
-            Err(errno) => Err(errno.into()),
+        match self.inotify.read_events(buffer) {
+            Ok(events) => Ok(Some(Events(events))),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
@@ -212,20 +205,20 @@ fn standing() -> Standing {
 /// The same for every directory. What the switches leave out is left out later, by
 /// [`crate::translate`]: renames and removals are followed in any case. Only the two kinds that
 /// could drown all others are not asked for in vain.
-fn mask(switches: Switches) -> WatchFlags {
-    let mut mask = WatchFlags::CREATE
-        | WatchFlags::DELETE
-        | WatchFlags::MOVED_FROM
-        | WatchFlags::MOVED_TO
-        | WatchFlags::CLOSE_WRITE
-        | WatchFlags::DELETE_SELF
-        | WatchFlags::MOVE_SELF
-        | WatchFlags::ONLYDIR;
+fn mask(switches: Switches) -> WatchMask {
+    let mut mask = WatchMask::CREATE
+        | WatchMask::DELETE
+        | WatchMask::MOVED_FROM
+        | WatchMask::MOVED_TO
+        | WatchMask::CLOSE_WRITE
+        | WatchMask::DELETE_SELF
+        | WatchMask::MOVE_SELF
+        | WatchMask::ONLYDIR;
     if switches.attrib {
-        mask |= WatchFlags::ATTRIB;
+        mask |= WatchMask::ATTRIB;
     }
     if switches.modify {
-        mask |= WatchFlags::MODIFY;
+        mask |= WatchMask::MODIFY;
     }
     mask
 }
@@ -233,29 +226,7 @@ fn mask(switches: Switches) -> WatchFlags {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn events_as_the_kernel_writes_them() {
-        let mut bytes = Vec::new();
-        for (wd, mask, cookie, name) in
-            [(1_i32, 2_u32, 0_u32, &b""[..]), (7, 0x40, 9, b"name\0\0\0\0"), (-1, 0x4000, 0, b"")]
-        {
-            bytes.extend(wd.to_ne_bytes());
-            bytes.extend([mask, cookie, u32::try_from(name.len()).unwrap()].map(u32::to_ne_bytes).concat());
-            bytes.extend(name);
-        }
-        let event = |wd, mask, cookie, name: Option<&'static str>| Event {
-            wd,
-            mask,
-            cookie,
-            name: name.map(OsStr::new),
-        };
-        let expected = [event(1, 2, 0, None), event(7, 0x40, 9, Some("name")), event(-1, 0x4000, 0, None)];
-        assert_eq!(Events(&bytes).collect::<Vec<_>>(), expected);
-        for cut in 0..bytes.len() {
-            assert!(Events(&bytes[..cut]).count() < 3);
-        }
-    }
+    use std::os::fd::OwnedFd;
 
     #[test]
     fn nobody_stands_in_a_directory_that_was_watched() {

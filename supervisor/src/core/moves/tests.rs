@@ -40,7 +40,7 @@ fn start(remote: &mut Remote, now: u64) -> Option<Job> {
 }
 
 fn end(remote: &mut Remote, now: u64, outcome: Outcome) {
-    let end = JobEnd { outcome, status: 0, tail: String::new(), failed: None };
+    let end = JobEnd { outcome, status: 0, tail: String::new(), failed: None, left: vec![] };
     remote.finish(at(now), Lane::Batch, &end, &mut Jitter::new(7));
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use common::config::{Bandwidth, HOURS};
 use common::event::{Change, Dirt, RootId, TreeId};
-use common::message::{Job, WARM_SECS};
+use common::message::Job;
 use common::path::RelPath;
 use proptest::prelude::*;
 
@@ -105,7 +105,7 @@ impl Scene {
 
     fn finish(&mut self, role: Role, outcome: Outcome) {
         if self.work.remove(&role).is_some() {
-            let end = JobEnd { outcome, status: 0, tail: String::new(), failed: None };
+            let end = JobEnd { outcome, status: 0, tail: String::new(), failed: None, left: vec![] };
             self.tell(Input::Done(role, end));
         }
     }
@@ -130,7 +130,7 @@ impl Scene {
             brake: setup.brake,
             audit: None,
             sharing,
-            ahead: setup.ahead,
+            warm: setup.warm,
         };
         let remotes = vec![Fate::Kept; self.hosts.len()];
         let reload = Reload { rules, remotes, added: vec![], timeouts: vec![], replaced: vec![] };
@@ -252,7 +252,7 @@ fn a_reload_counts_for_the_next_job_and_restarts_nobody() {
     // Two rsyncs wait there by the old limit. They end by themselves, and that is when somebody looks.
     assert!(scene.work.is_empty());
     let until = scene.core.deadline(scene.now).unwrap();
-    assert!(until <= scene.now + Duration::from_secs(WARM_SECS + 1), "{until:?}");
+    assert!(until <= scene.now + Duration::from_secs(11), "{until:?}");
     scene.now = until;
     scene.tell(Input::Tick);
     assert_eq!((scene.work.len(), scene.kills), (1, kills));
