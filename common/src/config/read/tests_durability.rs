@@ -21,14 +21,14 @@ fn connections(attribute: &str) -> String {
     broken("name=\"m\"", &format!("name=\"m\" {attribute}"))
 }
 
-/// An old file gets state and brake, two connections as ever, and nothing else.
+/// An old file gets state and brake, three connections, and nothing else.
 #[test]
 fn nothing_said() {
     let config = config(&head("<!-- nothing -->"));
     assert_eq!(config.state, StateConfig { start: true, path: None });
     let guard = DeleteGuard { scope: GuardScope::Unseen, names: 1000, percent: 50 };
     assert_eq!(config.delete_guard, guard);
-    assert_eq!((config.verify, config.trees[0].remotes[0].connections), (None, 2));
+    assert_eq!((config.verify, config.trees[0].remotes[0].connections), (None, 3));
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn connections_of_one_remote() {
         connections("connections=\"1\"").replace("</localpath>", "<remote ip=\"i\" name=\"n\"/></localpath>");
     let config = config(&text);
     let each: Vec<u8> = config.trees[0].remotes.iter().map(|remote| remote.connections).collect();
-    assert_eq!(each, [1, 2]);
+    assert_eq!(each, [1, 3]);
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn what_is_refused() {
         sersync(r#"<verify start="true" budget="0"/>"#),
         sersync(r#"<verify start="true" budget="101"/>"#),
         connections("connections=\"0\""),
-        connections("connections=\"3\""),
+        connections("connections=\"4\""),
         connections("connections=\"\""),
     ] {
         let parsed = parse(text.as_bytes());
