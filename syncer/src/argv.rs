@@ -11,11 +11,13 @@ mod shown;
 mod words;
 
 use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 
 use common::message::{Comparison, Deletions, SyncSlice};
 
 use crate::abilities::{Abilities, Ability};
 
+use connection::Clock;
 pub use connection::port;
 pub(crate) use connection::unspeakable;
 pub(crate) use linked::{are_plain, linked, may_link};
@@ -142,7 +144,12 @@ pub(crate) fn argv(slice: &SyncSlice, errand: Errand, abilities: Abilities) -> V
         }
     }
     words.extend(slice.remote.rsync.bwlimit.map(|rate| format!("--bwlimit={rate}").into()));
-    words.extend(connection::words(slice));
+    // A list is gone through name by name; a tree, or what a file holds, may be compared in silence.
+    let clock = match errand {
+        Errand::Send(Form::Shallow, _) if abilities.nanoseconds.is_there() => Clock::Ours,
+        Errand::Send(..) | Errand::Look(_) | Errand::Compare(..) | Errand::Erase => Clock::Rsyncs,
+    };
+    words.extend(connection::words(slice, clock));
     if let Errand::Send(Form::Whole | Form::WholeListed, _)
     | Errand::Compare(Form::Whole | Form::WholeListed, ..)
     | Errand::Look(Form::Whole | Form::WholeListed) = errand
@@ -183,8 +190,15 @@ pub(crate) fn slow_down(words: &mut Vec<OsString>, slice: &SyncSlice, rate: Opti
 }
 
 /// Lets rsync compare what files hold, whatever their times say.
-pub(crate) fn by_checksums(words: &mut Vec<OsString>) {
-    words.insert(words.len().min(1), "--checksum".into());
+pub(crate) fn by_checksums(words: &mut Vec<OsString>, slice: &SyncSlice) {
+    let timeout = (!has_timeout(words)).then(|| connection::timeout_word(slice));
+    let first = words.len().min(1);
+    words.splice(first..first, ["--checksum".into()].into_iter().chain(timeout));
+}
+
+/// Whether rsync itself ends a run in which nothing moves.
+pub(crate) fn has_timeout(words: &[OsString]) -> bool {
+    words.iter().any(|word| word.as_bytes().starts_with(b"--timeout"))
 }
 
 /// Lets rsync write each file anew, the same ones too.

@@ -43,6 +43,8 @@ pub(crate) enum Feed {
 pub(crate) struct Limits {
     /// Without any progress.
     pub(crate) no_progress: Duration,
+    /// The same where rsync itself does not look after it.
+    pub(crate) silence: Duration,
     /// CPU time that counts as progress.
     pub(crate) work: Duration,
     /// Altogether.
@@ -56,7 +58,13 @@ impl Limits {
             0 => NO_TIMEOUT,
             seconds => (BELT.0.max(Duration::from_secs(seconds.into()).saturating_mul(10)), BELT.1),
         };
-        Limits { no_progress, work, total: MAX_RUN }
+        let silence = if timeout == 0 { no_progress } else { Duration::from_secs(timeout.into()) };
+        Limits { no_progress, silence, work, total: MAX_RUN }
+    }
+
+    /// For a run that has no timeout of its own.
+    pub(crate) fn alone(self) -> Limits {
+        Limits { no_progress: self.silence, ..self }
     }
 }
 
@@ -182,6 +190,7 @@ mod tests {
 
     const SHORT: Limits = Limits {
         no_progress: Duration::from_secs(1),
+        silence: Duration::from_secs(1),
         work: Duration::from_millis(1),
         total: Duration::from_mins(1),
     };

@@ -219,7 +219,7 @@ impl Transfers<'_> {
     fn words(&self, errand: Errand) -> Vec<OsString> {
         let mut argv = argv::argv(&self.worker.slice, errand, self.abilities);
         if let (Errand::Send(..), Comparison::Checksums) = (errand, self.by) {
-            argv::by_checksums(&mut argv);
+            argv::by_checksums(&mut argv, &self.worker.slice);
         }
         // An old name is back: its files are to be files of their own.
         let is_back = |old: &RelPath| self.root.kind(old.as_bytes()) == Kind::Directory;
@@ -285,7 +285,8 @@ impl Transfers<'_> {
             said.push(stream, text);
         };
         let confined = &self.worker.confined;
-        let run = Run { argv, root, confined, feed, line: &mut line, limits: self.limits };
+        let limits = if argv::has_timeout(argv) { self.limits } else { self.limits.alone() };
+        let run = Run { argv, root, confined, feed, line: &mut line, limits };
         let ended = match spawned {
             Some(spawned) => run.resume(spawned, &mut self.pulse),
             None => run.finish(&mut self.pulse),

@@ -46,7 +46,7 @@ const SSH: &[&str] = &[
 ];
 
 /// Timeouts, transport and credentials.
-pub(super) fn words(slice: &SyncSlice) -> Vec<OsString> {
+pub(super) fn words(slice: &SyncSlice, clock: Clock) -> Vec<OsString> {
     let options = &slice.remote.rsync;
     let mut words: Vec<OsString> = Vec::new();
     if options.ssh.is_none() {
@@ -60,8 +60,9 @@ pub(super) fn words(slice: &SyncSlice) -> Vec<OsString> {
         }
     }
     // As in the original, the element wins over the parameter.
-    if options.timeout.is_some() || !sets(&options.params, "--timeout", None) {
-        words.push(format!("--timeout={}", timeout(slice)).into());
+    let in_params = sets(&options.params, "--timeout", None);
+    if options.timeout.is_some() || (!in_params && clock == Clock::Rsyncs) {
+        words.push(timeout_word(slice));
     }
     if options.ssh.is_some() {
         words.push(joined("--rsh=", &remote_shell(slice.ssh.as_ref(), options.port)));
@@ -75,6 +76,21 @@ pub(super) fn words(slice: &SyncSlice) -> Vec<OsString> {
         words.push("--no-motd".into());
     }
     words
+}
+
+/// Who ends a run in which nothing moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Clock {
+    /// rsync, at both ends. The remote's answers a timeout with a message of its own, and then waits
+    /// 40 ms for its receipt before it asks for the first file.
+    Rsyncs,
+    /// We, where something moves all the time.
+    Ours,
+}
+
+/// rsync's I/O timeout.
+pub(super) fn timeout_word(slice: &SyncSlice) -> OsString {
+    format!("--timeout={}", timeout(slice)).into()
 }
 
 /// The TCP port that a run connects to.
