@@ -131,26 +131,29 @@ impl Worker {
 
     /// Starts an rsync ahead for the batch that may follow this job, where one may wait.
     pub fn warm_up(&mut self, job: &Job, end: &JobEnd) {
-        if job.terms.ahead == Ahead::Ends {
+        let most = match job.terms.ahead {
+            Ahead::Ends => 0,
+            Ahead::Waits => 1,
+            Ahead::TwoWait => 2,
+        };
+        if most == 0 {
             self.warm.discard();
-            return;
         }
         let good = end.outcome == Outcome::Done && matches!(job.work, Work::Batch(_));
-        if good && self.warm.is_wanted(Instant::now()) {
-            self.warm.put(Warm::start(&self.slice, job, self.abilities, &self.confined));
+        while good && self.warm.lacks(Instant::now(), most) {
+            let Some(warm) = Warm::start(&self.slice, job, self.abilities, &self.confined) else { return };
+            self.warm.put(warm);
         }
     }
 
-    /// When the rsync that waits has waited long enough.
+    /// When the first rsync that waits has waited long enough.
     pub fn cools_at(&self) -> Option<Instant> {
         self.warm.expires()
     }
 
-    /// Ends the rsync that waits, if its time is over.
+    /// Ends the rsyncs that have waited long enough.
     pub fn cool_down(&mut self, now: Instant) {
-        if self.cools_at().is_some_and(|at| now >= at) {
-            self.warm.discard();
-        }
+        self.warm.cool_down(now);
     }
 }
 

@@ -5,6 +5,7 @@
 //! dead, since a module may have a timeout. It stands in the root, which cannot be unmounted
 //! meanwhile, and takes one of the remote's connections: none where these are scarce.
 
+use std::collections::VecDeque;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
@@ -28,9 +29,9 @@ const FULL: &str = "max connections";
 /// How long it may take to end once its list is over before it began.
 const FAREWELL: Duration = Duration::from_millis(200);
 
-/// The place for one, and how long it may be taken.
+/// Those that wait, the oldest first, and how long they may.
 pub(crate) struct Warmth {
-    waiting: Option<Warm>,
+    waiting: VecDeque<Warm>,
     /// How long one is kept; `None` where none is wanted.
     life: Option<Duration>,
     /// Not before this.
@@ -38,47 +39,56 @@ pub(crate) struct Warmth {
 }
 
 impl Warmth {
-    /// Empty. One is kept for so many seconds.
+    /// None waits yet. Each is kept for so many seconds.
     pub(crate) fn new(idle: Option<u32>) -> Warmth {
-        Warmth { waiting: None, life: idle.map(|idle| Duration::from_secs(idle.into())), not_before: None }
+        let life = idle.map(|idle| Duration::from_secs(idle.into()));
+        Warmth { waiting: VecDeque::new(), life, not_before: None }
     }
 
-    /// True when one is to be started.
-    pub(crate) fn is_wanted(&self, now: Instant) -> bool {
-        self.waiting.is_none() && self.life.is_some() && self.not_before.is_none_or(|at| now >= at)
+    /// Whether one is to be started, where so many may wait.
+    pub(crate) fn lacks(&self, now: Instant, most: usize) -> bool {
+        self.waiting.len() < most && self.life.is_some() && self.not_before.is_none_or(|at| now >= at)
     }
 
-    /// One waits, or none.
-    pub(crate) fn put(&mut self, warm: Option<Warm>) {
-        self.waiting = warm;
+    /// One more waits.
+    pub(crate) fn put(&mut self, warm: Warm) {
+        self.waiting.push_back(warm);
     }
 
-    /// Takes out the one that waits, if that still runs and is what such a run needs.
+    /// Takes out the oldest that still runs and is what such a run needs.
     pub(crate) fn take_for(
         &mut self,
         root: RootId,
         deletions: Deletions,
         rate: Option<u32>,
     ) -> Option<Spawned> {
-        let warm = self.waiting.take()?;
-        if !warm.is_running() {
-            let waited = warm.since.elapsed();
-            self.life = self.life.map(|life| life.min((waited / 2).max(LEAST)));
-        } else if warm.root == root && warm.deletions == deletions && suits(warm.rate, rate) {
-            return Some(warm.spawned);
+        while let Some(warm) = self.waiting.pop_front() {
+            if !warm.is_running() {
+                let waited = warm.since.elapsed();
+                self.life = self.life.map(|life| life.min((waited / 2).max(LEAST)));
+            } else if warm.root == root && warm.deletions == deletions && suits(warm.rate, rate) {
+                return Some(warm.spawned);
+            }
+            warm.discard();
         }
-        warm.discard();
         None
     }
 
-    /// Ends the one that waits.
+    /// Ends those that wait.
     pub(crate) fn discard(&mut self) {
-        self.waiting.take().into_iter().for_each(Warm::discard);
+        self.waiting.drain(..).for_each(Warm::discard);
     }
 
-    /// When the one that waits has waited long enough.
+    /// When the oldest has waited long enough.
     pub(crate) fn expires(&self) -> Option<Instant> {
-        Some(after(self.waiting.as_ref()?.since, self.life?))
+        Some(after(self.waiting.front()?.since, self.life?))
+    }
+
+    /// Ends those that have waited long enough.
+    pub(crate) fn cool_down(&mut self, now: Instant) {
+        while self.expires().is_some_and(|at| now >= at) {
+            self.waiting.pop_front().into_iter().for_each(Warm::discard);
+        }
     }
 
     /// What a run said: a server without a connection left has none to spare for one that waits.

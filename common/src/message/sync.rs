@@ -123,12 +123,14 @@ pub struct Terms {
     pub ahead: Ahead,
 }
 
-/// Whether an rsync may wait for the next batch, where the config lets it.
+/// How many rsyncs may wait for the next batch, where the config lets them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Ahead {
     /// One may, for as long as the config says.
     #[default]
     Waits,
+    /// Two may: now and then a handshake stands still for 40 ms, and the next change may come sooner.
+    TwoWait,
     /// Its connection is needed by others.
     Ends,
 }

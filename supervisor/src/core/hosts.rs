@@ -75,20 +75,24 @@ impl Hosts {
         if fits && all < self.most_waiting { self.usual() } else { Ahead::Ends }
     }
 
-    /// Whether a second one may, for what goes beside a long batch: where nobody counts connections.
+    /// The same for what goes beside a long batch: where nobody counts connections.
     pub fn ahead_beside(&self) -> Ahead {
         if self.most.is_none() { self.usual() } else { Ahead::Ends }
     }
 
     fn usual(&self) -> Ahead {
-        if self.warm.is_some() { Ahead::Waits } else { Ahead::Ends }
+        match (self.warm, self.most) {
+            (None, _) => Ahead::Ends,
+            (Some(_), Some(_)) => Ahead::Waits,
+            (Some(_), None) => Ahead::TwoWait,
+        }
     }
 
     /// A batch begins, after which one may wait, or may not. It uses up the one that waits.
     pub fn begin(&mut self, id: RemoteId, ahead: Ahead) {
         self.leases.remove(&id);
         match ahead {
-            Ahead::Waits => self.promised.insert(id),
+            Ahead::Waits | Ahead::TwoWait => self.promised.insert(id),
             Ahead::Ends => self.promised.remove(&id),
         };
     }

@@ -52,11 +52,16 @@ impl Dispatcher {
             Share::Rate(rate) => Some(rate),
             Share::Later => return None,
         };
-        let single = self.remotes.get(usize::from(id.0)).is_some_and(|remote| remote.connections < 2);
+        let connections = self.remotes.get(usize::from(id.0)).map_or(0, |remote| remote.connections);
         let ahead = match lane {
-            Lane::Batch if !single => self.hosts.ahead(now, id),
+            Lane::Batch => self.hosts.ahead(now, id),
             Lane::Express => self.hosts.ahead_beside(),
-            Lane::Batch | Lane::Full => Ahead::Ends,
+            Lane::Full => Ahead::Ends,
+        };
+        let ahead = match connections {
+            0 | 1 => Ahead::Ends,
+            2 if ahead == Ahead::TwoWait => Ahead::Waits,
+            _ => ahead,
         };
         if lane == Lane::Batch {
             self.hosts.begin(id, ahead);
