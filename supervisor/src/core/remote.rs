@@ -186,7 +186,7 @@ impl Remote {
                 self.parked.insert(now, change, self.traffic);
             }
             if !(self.held && only_deletes(change.dirt)) {
-                self.note_lonely(now, &change.path);
+                self.note_lonely(now, change);
                 self.backlog.insert(now, change, self.traffic);
             }
             self.pair_up(now, change);

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use common::event::{DOUBTED, Dirt, RootId};
+use common::event::{Change, DOUBTED, Dirt, RootId};
 use common::message::{Comparison, Deletions, Job, Load, Terms, Work};
 use common::path::RelPath;
 
@@ -80,9 +80,10 @@ impl Remote {
     }
 
     /// Notes a change that may go beside the batch under way.
-    pub(super) fn note_lonely(&mut self, now: Duration, path: &RelPath) {
+    pub(super) fn note_lonely(&mut self, now: Duration, change: &Change) {
+        self.lonely.note_new(now, change);
         if self.is_working(Lane::Batch) || !self.backlog.is_empty() {
-            self.lonely.note(now, path);
+            self.lonely.note(now, &change.path);
         }
     }
 

@@ -2,9 +2,10 @@
 //! else happens. They go beside the batch, in the express lane; what belongs to a burst does not,
 //! since it is done soonest in one piece.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
+use common::event::{Change, IN_CREATE, IN_ISDIR};
 use common::path::RelPath;
 
 /// How long a change waits for the batch under way, and for company.
@@ -15,6 +16,10 @@ const FEW: u32 = 4;
 const WINDOW: Duration = Duration::from_millis(100);
 /// More lonely changes at once than this are a burst over many directories.
 const MOST: usize = 32;
+/// How long a directory counts as new, at least: what follows in it belongs to what made it.
+const NEW: Duration = Duration::from_secs(5);
+/// Most new directories that are remembered. While there are more nothing is alone.
+const NEW_DIRECTORIES: usize = 8192;
 /// How often those that have found company are looked for, where there are so many.
 const WEED: Duration = Duration::from_millis(2);
 /// Most directories that are counted in a window.
@@ -27,11 +32,29 @@ pub(super) struct Lonely {
     counts: [HashMap<RelPath, u32>; 2],
     since: Duration,
     waiting: VecDeque<(Duration, RelPath)>,
+    /// Directories that were made of late, and before that.
+    new: [HashSet<RelPath>; 2],
+    new_since: Duration,
     /// When those were last looked through that have found company.
     weeded: Duration,
 }
 
 impl Lonely {
+    /// A directory was made: it is remembered.
+    pub(super) fn note_new(&mut self, now: Duration, change: &Change) {
+        if now.saturating_sub(self.new_since) >= NEW {
+            self.new.rotate_left(1);
+            let [_, new] = &mut self.new;
+            new.clear();
+            self.new_since = now;
+        }
+        let made = IN_CREATE | IN_ISDIR;
+        let [_, new] = &mut self.new;
+        if change.mask & made == made && new.len() < NEW_DIRECTORIES {
+            new.insert(change.path.clone());
+        }
+    }
+
     /// A path changed.
     pub(super) fn note(&mut self, now: Duration, path: &RelPath) {
         let age = now.saturating_sub(self.since);
@@ -77,6 +100,9 @@ impl Lonely {
 
     fn is_alone(&self, path: &RelPath) -> bool {
         let directory = path.parent().unwrap_or_else(RelPath::root);
+        if self.new.iter().any(|new| new.len() >= NEW_DIRECTORIES || new.contains(&directory)) {
+            return false;
+        }
         let count = |counts: &HashMap<RelPath, u32>| counts.get(&directory).copied().unwrap_or(0);
         self.counts.iter().map(count).fold(0, u32::saturating_add) <= FEW
     }
@@ -85,6 +111,7 @@ impl Lonely {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use common::event::Dirt;
 
     fn at(millis: u64) -> Duration {
         Duration::from_millis(millis)
@@ -113,6 +140,22 @@ mod tests {
         // Quiet again, after a while.
         lonely.note(at(1250), &path("a/x"));
         assert_eq!(lonely.take(at(1260)), [path("a/x")]);
+    }
+
+    #[test]
+    fn what_is_in_a_new_directory_is_not_alone() {
+        let mut lonely = Lonely::default();
+        let made = Change { path: path("new"), dirt: Dirt::Touched, mask: IN_CREATE | IN_ISDIR };
+        lonely.note_new(at(6000), &made);
+        lonely.note(at(6001), &path("new/x"));
+        lonely.note(at(6001), &path("old/x"));
+        assert_eq!(lonely.take(at(6010)), [path("old/x")]);
+        // After a while it is one like any other.
+        for later in [12_000, 18_000] {
+            lonely.note_new(at(later), &Change { mask: 0, ..made.clone() });
+        }
+        lonely.note(at(18_000), &path("new/x"));
+        assert_eq!(lonely.take(at(18_010)), [path("new/x")]);
     }
 
     #[test]
