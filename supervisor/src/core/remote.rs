@@ -80,8 +80,8 @@ pub struct Remote {
     parked: Backlog,
     flights: Flights,
     lonely: Lonely,
-    /// What a small job takes at least.
-    quickest: Option<Duration>,
+    /// What a small job takes at least, and how many of them that says.
+    quickest: (Duration, u32),
     recursive: Recursive,
     /// Directories that were renamed, while both names wait.
     moves: Moves,
@@ -159,7 +159,7 @@ impl Remote {
             parked: Backlog::default(),
             flights: Flights::default(),
             lonely: Lonely::default(),
-            quickest: None,
+            quickest: (Duration::MAX, 0),
             recursive: Recursive::default(),
             moves: Moves::default(),
             full: FullLane::default(),

@@ -18,6 +18,8 @@ use crate::core::{Lane, earliest};
 /// A remote whose small jobs take longer than this is far: most of that is waiting for answers, and
 /// two jobs at once wait no longer than one. Beside us, two would only share a processor.
 const FAR: Duration = Duration::from_millis(40);
+/// So many small jobs tell how far it is: the first ones have no rsync that waits.
+const KNOWN: u32 = 10;
 /// So many paths are a small job.
 const SMALL: usize = 8;
 /// Most bytes of paths in a batch for a remote whose last job failed.
@@ -91,8 +93,11 @@ impl Remote {
     pub(super) fn note_pace(&mut self, now: Duration, flight: &Flight) {
         if flight.taken.len() <= SMALL && !flight.heavy {
             let took = now.saturating_sub(flight.since);
-            // Forgotten by and by: the way may be another one tomorrow.
-            self.quickest = Some(self.quickest.map_or(took, |before| took.min(before.saturating_mul(5) / 4)));
+            let (before, jobs) = self.quickest;
+            // Forgotten by and by: the way may be another one tomorrow. Slowly: a busy machine is slow for
+            // a while, and then two jobs at once would make it slower.
+            let before = before.checked_mul(101).map_or(before, |before| before / 100);
+            self.quickest = (took.min(before), jobs.saturating_add(1));
         }
     }
 
@@ -173,7 +178,8 @@ impl Remote {
     /// Whether whatever is ready may go beside the batch under way.
     fn is_open_beside(&self) -> bool {
         let batch = self.flights.of(Lane::Batch);
-        batch.is_some_and(|batch| batch.heavy || self.quickest.is_some_and(|took| took > FAR))
+        let (took, jobs) = self.quickest;
+        batch.is_some_and(|batch| batch.heavy || (jobs >= KNOWN && took > FAR))
     }
 
     fn goes_beside(&self, path: &RelPath, entry: &Entry) -> bool {
