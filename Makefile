@@ -66,3 +66,5 @@ install: $(BIN)
 	install -D -m 0644 packaging/sysusers.d/sersync-ssh.conf $(DESTDIR)$(PREFIX)/share/sersync/sersync-ssh.conf
 	install -D -m 0644 packaging/sersync-supervisor-cgroup.conf \
 		$(DESTDIR)$(PREFIX)/share/sersync/sersync-supervisor-cgroup.conf
+	install -D -m 0644 packaging/sersync-supervisor-fanotify.conf \
+		$(DESTDIR)$(PREFIX)/share/sersync/sersync-supervisor-fanotify.conf

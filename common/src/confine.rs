@@ -12,6 +12,7 @@
 //! | `limits` | step 3 |
 //! | `credentials` | steps 5 to 7: who a process is, and its capabilities |
 //! | `files` | step 9: Landlock |
+//! | `marks` | what only `CAP_SYS_ADMIN` can ask for, before it is given up |
 //! | `roots` | the way to a watched directory |
 //! | `syscalls` | step 11: seccomp, and its lists |
 //! | `confined` | what a confined process needs to start programs below itself |
@@ -26,6 +27,7 @@ mod files;
 mod kernel;
 mod limits;
 mod lowered;
+mod marks;
 mod raw;
 mod roots;
 mod spec;
@@ -44,6 +46,7 @@ use thiserror::Error;
 pub use confined::Confined;
 pub use kernel::Kernel;
 pub use lowered::{Footing, Lowering, keep_only_kill, lower, with_files_of};
+pub use marks::{Handle, MarkError, Marked, handle, mark};
 pub use raw::{die_with_parent, local_hour, without_capabilities};
 pub use spec::{Access, Confinement, Demand, Domain, FileRule, Identity, IoPriority, Limits, Syscalls};
 
@@ -76,7 +79,8 @@ pub fn start_clean() -> Result<(), ConfineError> {
 pub fn enter(confinement: &Confinement) -> Result<Confined, ConfineError> {
     // 3. Limits first: later steps may take away the right to set them.
     limits::set(confinement)?;
-    // 4. Nothing is opened ahead: each role reads with its own rights, or not at all.
+    // 4. Nothing is opened ahead: each role reads with its own rights, or not at all. (But for `marks`,
+    //    which tell of names and open nothing.)
     // 5. The bounding set goes and the securebits come while SETPCAP is still there.
     // 6. Groups before uid: afterwards there is no right to change them.
     // 7. Exactly these capabilities, in all sets; ambient, so that rsync has them after its exec.

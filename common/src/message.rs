@@ -10,7 +10,7 @@ use std::ffi::OsString;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Call, FilterExpression, PluginKind, Switches};
+use crate::config::{Call, FilterExpression, PluginKind, Switches, WatcherKind};
 use crate::confine::Confinement;
 use crate::event::{Change, RootId, TreeId};
 use crate::keep::NameOp;
@@ -49,6 +49,8 @@ pub enum WatcherOrder {
 pub struct WatchSlice {
     /// The roots.
     pub trees: Vec<WatchTree>,
+    /// How the kernel is asked what changes.
+    pub watcher: WatcherKind,
     /// Which kinds of change travel.
     pub switches: Switches,
     /// Which names do not.

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use common::config::{Config, PluginName};
+use common::config::{Config, PluginName, WatcherKind};
 use common::confine::{self, ConfineError, Demand, Footing, Identity, Kernel, Lowering};
 use common::event::TreeId;
 use common::log::{Quoted, Shown};
@@ -59,6 +59,26 @@ pub fn check(config: &Config, grounds: Grounds) -> Result<(), Vec<String>> {
         warn!("the kernel lacks {what}");
     }
     Ok(())
+}
+
+/// Tries the mark that `<inotify watcher="fanotify">` takes for each root, as each watcher will set it.
+/// `Err` holds a line for each that is refused: nothing is watched in another way than was asked for.
+pub fn check_marks(plan: &Plan) -> Result<(), Vec<String>> {
+    let config = plan.config();
+    match config.watcher {
+        WatcherKind::Inotify => return Ok(()),
+        WatcherKind::Fanotify => {}
+    }
+    let refused = |tree| {
+        let root = plan.watch(TreeId(tree));
+        let error = confine::mark(root, config.switches).err()?;
+        Some(format!(
+            "watch={}: <inotify watcher=\"fanotify\"> cannot be had: {error}; watcher=\"inotify\" needs no mark",
+            Quoted(root)
+        ))
+    };
+    let lines: Vec<String> = (0_u16..).take(plan.trees()).filter_map(refused).collect();
+    if lines.is_empty() { Ok(()) } else { Err(lines) }
 }
 
 /// Whether whom root becomes may start this program, as it does for each role: reading everything
@@ -172,6 +192,7 @@ pub fn lower(plan: &Plan, runtime: &Runtime, grounds: Grounds, cgroups: &Found) 
         writes: writes.as_deref(),
         demand,
         syscalls: config.sandbox,
+        watcher: config.watcher,
     })?;
     let (uid, kernel) = (geteuid(), Kernel::probe());
     let user = User::from_uid(uid).ok().flatten().map_or_else(|| "-".to_owned(), |user| user.name);

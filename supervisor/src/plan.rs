@@ -220,6 +220,7 @@ impl Plan {
             trees: trees
                 .map(|(id, root)| WatchTree { id, root: root.clone().into_os_string(), original: None })
                 .collect(),
+            watcher: self.config.watcher,
             switches: self.config.switches,
             filter: self.config.filter.clone(),
             follow_links: full_sync

@@ -1,6 +1,6 @@
 //! What each role may keep: one table. `common::confine` carries it out.
 
-use common::config::{Config, Plugin, PluginKind, RoleLimits};
+use common::config::{Config, Plugin, PluginKind, RoleLimits, WatcherKind};
 use common::confine::{Confinement, Demand, Domain, Footing, Identity, Limits, Syscalls};
 
 /// Largest file that a role with a log of its own may write, in bytes.
@@ -71,7 +71,13 @@ pub fn confinement(
     let may_read_all = grounds.footing.reads_all && config.privileges.read_all;
     let (identity, read_all, file_bytes, syscalls) = match subject {
         // Logs are pipes: whoever has no file of its own to write may write none.
-        Subject::Watcher => (own, may_read_all, Some(0), Syscalls::Watcher),
+        Subject::Watcher => {
+            let syscalls = match config.watcher {
+                WatcherKind::Inotify => Syscalls::Watcher,
+                WatcherKind::Fanotify => Syscalls::MarkedWatcher,
+            };
+            (own, may_read_all, Some(0), syscalls)
+        }
         // A wrapper in place of rsync, for which the sandbox is off, may have a log.
         Subject::Syncer => (own, may_read_all, config.sandbox.then_some(0), Syscalls::Syncer),
         // How large its file gets is for the tree to say.

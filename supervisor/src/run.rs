@@ -116,20 +116,15 @@ fn start(settings: &Settings) -> Result<EventLoop, Exit> {
         }
     };
     let grounds = Grounds::new(footing, &config);
-    lowering::check(&config, grounds).map_err(|lines| {
-        complain(&lines.join("\n"));
-        Exit::NoPermission
-    })?;
+    lowering::check(&config, grounds).map_err(|lines| no_permission(&lines.join("\n")))?;
     let mut runtime = Runtime::claim(&metadata, config.privileges.first_uid, footing)
         .map_err(|error| fail(error.exit())(&error))?;
-    lowering::check_program(runtime.identity).map_err(|line| {
-        complain(&line);
-        Exit::NoPermission
-    })?;
+    lowering::check_program(runtime.identity).map_err(|line| no_permission(&line))?;
     let plan = Plan::new(config, runtime.first_uid).map_err(|error| fail(error.exit())(&error))?;
     plan.warnings.iter().for_each(|warning| warn!("{warning}"));
     let source = check_secrets(settings, &metadata, &plan)?;
     own_account(&plan, &runtime, footing)?;
+    lowering::check_marks(&plan).map_err(|lines| no_permission(&lines.join("\n")))?;
     lowering::say_footing(footing);
     lowering::give_accounts(&plan, &runtime, footing);
     // The sockets of the rendezvous go into our private directory, not into /tmp.
@@ -373,6 +368,11 @@ fn ready_pipe(detach: Detach) -> io::Result<Option<OwnedFd>> {
 fn seed() -> u64 {
     use std::hash::BuildHasher;
     std::hash::RandomState::new().hash_one(0)
+}
+
+fn no_permission(message: &str) -> Exit {
+    complain(message);
+    Exit::NoPermission
 }
 
 fn complain(message: &str) {

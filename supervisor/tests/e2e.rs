@@ -16,6 +16,8 @@ mod debug;
 mod doctor;
 #[path = "e2e/fail_log.rs"]
 mod fail_log;
+#[path = "e2e/fanotify.rs"]
+mod fanotify;
 #[path = "e2e/filter.rs"]
 mod filter;
 #[path = "e2e/footing.rs"]

@@ -82,10 +82,18 @@ fn systemd_understands_every_line() {
 }
 
 #[test]
+fn systemd_understands_the_drop_in_for_marks() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = staged(directory.path(), UNITS[0], Some("sersync-supervisor-fanotify.conf"));
+    assert_eq!(complaints(&path), Vec::<String>::new());
+}
+
+#[test]
 fn exposure_is_what_was_promised() {
     for (unit, drop_in, most) in [
         ("sersync-supervisor.service", None, 2.3),
         ("sersync-supervisor.service", Some("sersync-supervisor-cgroup.conf"), 2.5),
+        ("sersync-supervisor.service", Some("sersync-supervisor-fanotify.conf"), 2.6),
         ("sersync-strict.service", None, 2.1),
     ] {
         let directory = tempfile::tempdir().unwrap();

@@ -1,33 +1,48 @@
-//! One inotify instance: the only place that talks to that interface.
+//! What the kernel tells of one tree: one inotify instance, and where the operator chose so a mark on
+//! its filesystem, which then takes the place of the watches.
 //!
 //! Watches are set from within the opened directory, so that what is watched is what was opened and
 //! no symbolic link can come in between. One instance serves one tree, so that a tree inside
-//! another has watches of its own.
+//! another has watches of its own. With a mark the root has one all the same, which tells that it is
+//! moved, removed or unmounted, and so have directories of other filesystems below it.
 
 use std::ffi::OsStr;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use common::config::Switches;
-use common::confine;
+use common::confine::{self, Marked};
+use common::log::Shown;
 use inotify::{Inotify, WatchMask, Watches};
 use nix::errno::Errno;
 use nix::unistd::{chdir, fchdir};
 use rustix::fs::inotify::remove_watch;
 
-/// An inotify instance and its watches.
+use crate::fanotify::{self, Fanotify, Key};
+
+/// An inotify instance and its watches, and the mark, if there is one.
 pub(crate) struct Kernel {
     inotify: Inotify,
     watches: Watches,
     mask: WatchMask,
     /// Whether the working directory is this thread's alone, and one of the tree.
     standing: Standing,
+    mark: Option<Mark>,
     #[cfg(test)]
     pub(crate) budget: usize,
     #[cfg(test)]
     known: std::collections::HashSet<i32>,
     #[cfg(test)]
     pub(crate) gap: Gap,
+}
+
+/// A mark in use.
+struct Mark {
+    fanotify: Fanotify,
+    /// The root's watch, and its number in the table.
+    root: (i32, i32),
+    /// It was said that there are other filesystems.
+    told: bool,
 }
 
 /// The longest time between two reads, in time that this thread had a processor.
@@ -60,29 +75,47 @@ enum Standing {
     Inside,
 }
 
-/// One event of the kernel.
+/// One event of the kernel, in inotify's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Event<'a> {
-    /// Of which watch; -1 for what concerns none.
-    pub(crate) wd: i32,
+    /// In which directory, or to which.
+    pub(crate) of: Of,
     /// What happened: [`crate::translate::bits`].
     pub(crate) mask: u32,
     /// What the two events of a rename have in common.
     pub(crate) cookie: u32,
-    /// Of which entry; `None` for the watched directory itself.
+    /// Of which entry; `None`, or `.` from a mark, for the directory itself.
     pub(crate) name: Option<&'a OsStr>,
 }
 
+/// A directory, as the kernel calls it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Of {
+    /// By its watch; -1 for what concerns none.
+    Watch(i32),
+    /// By its handle.
+    Handle(Key),
+}
+
 /// The events of one read, in their order.
-pub(crate) struct Events<'a>(inotify::Events<'a>);
+pub(crate) enum Events<'a> {
+    /// Of watches; and which of them, if any, stands for which number: the root's beside a mark.
+    Watches(inotify::Events<'a>, Option<(i32, i32)>),
+    /// Of the mark.
+    Mark(fanotify::Events<'a>),
+}
 
 impl<'a> Iterator for Events<'a> {
     type Item = Event<'a>;
 
     fn next(&mut self) -> Option<Event<'a>> {
-        let event = self.0.next()?;
+        let (event, root) = match self {
+            Events::Watches(events, root) => (events.next()?, *root),
+            Events::Mark(events) => return events.next(),
+        };
         let (wd, mask) = (event.wd.get_watch_descriptor_id(), event.mask.bits());
-        Some(Event { wd, mask, cookie: event.cookie, name: event.name })
+        let wd = root.filter(|(watch, _)| *watch == wd).map_or(wd, |(_, number)| number);
+        Some(Event { of: Of::Watch(wd), mask, cookie: event.cookie, name: event.name })
     }
 }
 
@@ -95,6 +128,7 @@ impl Kernel {
             inotify,
             mask: mask(switches),
             standing: standing(),
+            mark: None,
             #[cfg(test)]
             budget: usize::MAX,
             #[cfg(test)]
@@ -104,9 +138,35 @@ impl Kernel {
         })
     }
 
+    /// The same with the mark on the filesystem of the open `root`.
+    pub(crate) fn marked(switches: Switches, marked: Marked, root: BorrowedFd<'_>) -> io::Result<Kernel> {
+        let mut kernel = Kernel::open(switches)?;
+        // Before the filesystem may be unmounted: with that the mark would end, in silence.
+        let itself = WatchMask::DELETE_SELF | WatchMask::MOVE_SELF | WatchMask::ONLYDIR;
+        let watch = kernel.watches.add(confine::fd_path(root), itself)?.get_watch_descriptor_id();
+        let (fanotify, number) = Fanotify::new(marked.into_group(), root)?;
+        kernel.mark = Some(Mark { fanotify, root: (watch, number), told: false });
+        Ok(kernel)
+    }
+
+    /// For messages: what is asked.
+    pub(crate) fn name(&self) -> &'static str {
+        if self.mark.is_some() { "fanotify" } else { "inotify" }
+    }
+
+    /// Whether what happened to a name several times may be told once, where it happened first.
+    pub(crate) fn merges(&self) -> bool {
+        self.mark.is_some()
+    }
+
     /// Watches the open directory `dir`; the same directory has the same number again. Until
     /// [`Kernel::step_out`] the process may stand in it.
     pub(crate) fn add(&mut self, dir: BorrowedFd<'_>) -> io::Result<i32> {
+        if let Some(mark) = &mut self.mark
+            && let Some(number) = mark.add(dir)?
+        {
+            return Ok(number);
+        }
         let descriptor = if self.enter(dir)? {
             // Twice as fast as the way through /proc.
             self.watches.add(".", self.mask)?
@@ -134,6 +194,9 @@ impl Kernel {
 
     /// Ends a watch.
     pub(crate) fn remove(&mut self, wd: i32) {
+        if let Some(mark) = self.mark.as_mut().filter(|mark| wd < fanotify::NO_WATCH && wd != mark.root.1) {
+            return mark.fanotify.remove(wd);
+        }
         // By its number: the crate would have a descriptor of its own kept for each watch. Refused when
         // the directory is gone already: the kernel ended the watch itself.
         let _ = remove_watch(&self.inotify, wd);
@@ -153,11 +216,32 @@ impl Kernel {
     pub(crate) fn read<'a>(&mut self, buffer: &'a mut [u8]) -> io::Result<Option<Events<'a>>> {
         #[cfg(test)]
         self.gap.read();
-        match self.inotify.read_events(buffer) {
-            Ok(events) => Ok(Some(Events(events))),
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(None),
-            Err(error) => Err(error),
+        // The watches first: when the root was moved away, what happens in it since is not ours.
+        let part = if self.mark.is_some() { buffer.len() / 4 } else { buffer.len() };
+        let (of_watches, of_mark) = buffer.split_at_mut(part);
+        match self.inotify.read_events(of_watches) {
+            Ok(events) => return Ok(Some(Events::Watches(events, self.mark.as_ref().map(|mark| mark.root)))),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            Err(error) => return Err(error),
         }
+        let Some(mark) = &mut self.mark else { return Ok(None) };
+        let count = mark.fanotify.read(of_mark)?;
+        let read = of_mark.get(..count).unwrap_or_default();
+        Ok((count > 0).then(|| Events::Mark(mark.fanotify.events(read))))
+    }
+
+    /// The number of the directory that an event speaks of; `None` when it is none of ours.
+    pub(crate) fn number(&self, of: Of) -> Option<i32> {
+        match of {
+            Of::Watch(wd) => Some(wd),
+            Of::Handle(key) => self.mark.as_ref()?.fanotify.number(key),
+        }
+    }
+
+    /// What to poll.
+    pub(crate) fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let mark = self.mark.as_ref().map(|mark| mark.fanotify.as_fd());
+        [Some(self.inotify.as_fd()), mark].into_iter().flatten()
     }
 
     /// Makes `dir` the working directory. False where that may not be.
@@ -177,15 +261,22 @@ impl Kernel {
     }
 }
 
-impl Drop for Kernel {
-    fn drop(&mut self) {
-        self.step_out();
+impl Mark {
+    /// The number of an open directory; `None` for one of another filesystem.
+    fn add(&mut self, dir: BorrowedFd<'_>) -> io::Result<Option<i32>> {
+        let number = self.fanotify.add(dir)?;
+        if number.is_none() && !std::mem::replace(&mut self.told, true) {
+            let path = std::fs::read_link(confine::fd_path(dir)).unwrap_or_default();
+            let path = Shown(path.as_os_str());
+            log::info!("another filesystem below the root: watched with inotify first={path}");
+        }
+        Ok(number)
     }
 }
 
-impl AsFd for Kernel {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.inotify.as_fd()
+impl Drop for Kernel {
+    fn drop(&mut self) {
+        self.step_out();
     }
 }
 
@@ -240,7 +331,7 @@ mod tests {
         std::fs::write(temp.path().join("f"), "").unwrap();
         let mut buffer = [0; 4096];
         let event = kernel.read(&mut buffer).unwrap().unwrap().next().unwrap();
-        assert_eq!((event.wd, event.name), (wd, Some(OsStr::new("f"))));
+        assert_eq!((event.of, event.name), (Of::Watch(wd), Some(OsStr::new("f"))));
         kernel.add(dir.as_fd()).unwrap();
         drop(kernel);
         assert_ne!(std::env::current_dir().unwrap(), temp.path());

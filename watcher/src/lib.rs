@@ -11,7 +11,7 @@
 //! |---|---|
 //! | `watcher` | the loop |
 //! | `root`, `live` | a tree whose root may be gone; a tree whose root is there |
-//! | `kernel`, `open` | inotify; directories without following links |
+//! | `kernel`, `fanotify`, `open` | inotify; marks in its place; directories without following links |
 //! | `tree`, `arena`, `shards` | which watch is which directory |
 //! | `translate` | what an event means |
 //! | `limbo`, `recent`, `renamed` | the two halves of a rename; names that come and go at once; both names of a rename |
@@ -29,6 +29,7 @@
 mod arena;
 #[doc(hidden)]
 pub mod bench;
+mod fanotify;
 mod fleeting;
 mod flush;
 mod kernel;
@@ -67,6 +68,7 @@ use common::message::{WatchSlice, WatcherOrder, WatcherReport};
 use common::wire::{self, Uplink};
 use ipc_channel::ipc::IpcReceiver;
 
+use crate::root::Means;
 use crate::watcher::{End, Watcher};
 
 /// Why the role ends before it watches anything.
@@ -114,18 +116,20 @@ fn prepare(channel: &str) -> Result<Watcher, Error> {
     let WatcherOrder::Configure(slice) = orders.recv().map_err(|_| Error::NoOrder)? else {
         return Err(Error::NoOrder);
     };
+    // What takes a capability that this process is not to keep.
+    let means = root::means(&slice);
     let confined = confine::enter(&slice.confinement)?;
-    start(&slice, uplink, orders, confined)
+    start(&slice, means, (uplink, orders), confined)
 }
 
 /// What comes after confinement: the first file descriptor of inotify among it.
 fn start(
     slice: &WatchSlice,
-    uplink: Uplink,
-    orders: IpcReceiver<WatcherOrder>,
+    means: Vec<Means>,
+    (uplink, orders): (Uplink, IpcReceiver<WatcherOrder>),
     confined: Confined,
 ) -> Result<Watcher, Error> {
     let filter = Filter::new(&slice.filter)?;
     uplink.send(&WatcherReport::Ready).map_err(|_| End::Gone)?;
-    Ok(Watcher::new(slice, filter, (uplink, orders), confined))
+    Ok(Watcher::new(slice, (filter, means), (uplink, orders), confined))
 }

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use common::config::Switches;
-use common::event::{Dirt, RECEIVED, RootId, TreeId};
+use common::event::{Dirt, RootId, TreeId};
 use common::filter::{EntryKind, Filter};
 use common::log::Shown;
 use common::message::RootLoss;
@@ -141,7 +141,7 @@ impl Live {
         for _ in 0..READS_AT_ONCE {
             self.looks.events_came();
             let events = self.kernel.read(buffer).map_err(|error| {
-                log::error!("inotify cannot be read reason={error}");
+                log::error!("{} cannot be read reason={error}", self.kernel.name());
                 RootLoss::Missing
             })?;
             let Some(events) = events else {
@@ -160,6 +160,7 @@ impl Live {
     fn drained(&mut self, now: Instant) {
         self.drained_at = Some(now);
         self.links.fleeting.drained();
+        self.renamed.drained();
         for (parent, name) in self.names.drained() {
             self.scan.push(Work::Look(parent, name));
         }
@@ -210,7 +211,7 @@ impl Live {
     }
 
     fn event(&mut self, event: &Event<'_>, now: Instant, out: &mut Outbox) -> Result<(), RootLoss> {
-        let (wd, mask) = (event.wd, event.mask);
+        let (Some(wd), mask) = (self.kernel.number(event.of), event.mask) else { return Ok(()) };
         if self.rules.debug {
             log::info!("inotify wd:{wd}\tname:{}\tmask:{mask}", Shown(event.name.unwrap_or_default()));
         }
@@ -226,6 +227,9 @@ impl Live {
         }
         let result = if mask & of_itself != 0 {
             self.own_event(wd, mask, &nodes)
+        } else if event.name.is_some_and(|name| name == ".") {
+            self.of_itself(&nodes, (mask, event.cookie), now, out);
+            Ok(())
         } else {
             // One watch, several nodes: a bind mount within the tree.
             for &node in &nodes {
@@ -263,7 +267,7 @@ impl Live {
         Ok(())
     }
 
-    fn entry_event(
+    pub(crate) fn entry_event(
         &mut self,
         parent: NodeId,
         dir: &RelPath,
@@ -293,7 +297,7 @@ impl Live {
                 self.gone(parent, name);
             }
         }
-        let mask = mask | self.received_bit(mask, cookie, name);
+        let mask = mask | self.received.bit(mask, cookie, name);
         if let Some(dirt) = meaning.dirt {
             if dirt == Dirt::RemovedDir {
                 self.departures.note(parent, name, now);
@@ -310,15 +314,6 @@ impl Live {
         if !is_silent(&path, kind, self.rules.switches, &self.rules.filter) {
             out.gone(self.id, path, kind);
         }
-    }
-
-    fn received_bit(&mut self, mask: u32, cookie: u32, name: &[u8]) -> u32 {
-        match mask & (bits::ISDIR | bits::MOVED_FROM | bits::MOVED_TO) {
-            bits::MOVED_FROM => self.received.left(cookie, name),
-            bits::MOVED_TO if self.received.is(cookie, name) => return RECEIVED,
-            _ => {}
-        }
-        0
     }
 
     fn appeared(&mut self, parent: NodeId, name: &[u8], now: Instant) {
@@ -365,7 +360,7 @@ impl Live {
                 self.drop_node(twin);
             }
         }
-        if self.arrivals.take(parent, name, now) {
+        if self.arrivals.take(parent, name, now) || self.is_doubtful() {
             // Two directories may be trading names: then it was the other one that left, and
             // the one that came is still here.
             self.scan.push(Work::Look(parent, name.into()));
@@ -376,12 +371,14 @@ impl Live {
         if let Some(node) = self.tree.child(parent, name) {
             self.drop_node(node);
         }
+        self.look_if_doubtful(parent, name);
     }
 
     fn overflow(&mut self) {
         match self.repair {
             Repair::None => {
-                log::warn!("inotify queue overflow root={}: the tree is rescanned", Shown(&self.path));
+                let (name, root) = (self.kernel.name(), Shown(&self.path));
+                log::warn!("{name} queue overflow root={root}: the tree is rescanned");
                 self.repair = Repair::Waiting;
                 self.scan.push_last(Work::Repair);
             }

@@ -3,6 +3,10 @@
 
 use std::collections::VecDeque;
 
+use common::event::RECEIVED;
+
+use crate::translate::bits;
+
 /// Most renames that are remembered between their two events, which the kernel queues together.
 const MAX_RENAMES: usize = 64;
 /// Length of the random part of rsync's temporary names.
@@ -18,8 +22,18 @@ pub(crate) struct Received {
 }
 
 impl Received {
+    /// [`RECEIVED`], if this event of `name` says that it was received; otherwise 0.
+    pub(crate) fn bit(&mut self, mask: u32, cookie: u32, name: &[u8]) -> u32 {
+        match mask & (bits::ISDIR | bits::MOVED_FROM | bits::MOVED_TO) {
+            bits::MOVED_FROM => self.left(cookie, name),
+            bits::MOVED_TO if self.is(cookie, name) => return RECEIVED,
+            _ => {}
+        }
+        0
+    }
+
     /// A file lost this name in the rename `cookie`.
-    pub(crate) fn left(&mut self, cookie: u32, name: &[u8]) {
+    fn left(&mut self, cookie: u32, name: &[u8]) {
         if let Some(stem) = stem(name) {
             if self.begun.len() >= MAX_RENAMES {
                 self.begun.pop_front();
@@ -29,7 +43,7 @@ impl Received {
     }
 
     /// Whether the file that got this name in the rename `cookie` was received.
-    pub(crate) fn is(&mut self, cookie: u32, name: &[u8]) -> bool {
+    fn is(&mut self, cookie: u32, name: &[u8]) -> bool {
         let Some(at) = self.begun.iter().position(|(begun, _)| *begun == cookie) else { return false };
         // To a name that begins with a dot rsync adds no second one.
         let name = name.strip_prefix(b".").unwrap_or(name);

@@ -13,23 +13,47 @@ use crate::translate::{Meaning, Step, bits};
 /// Most renames that are remembered between their two events, which the kernel queues together.
 const MAX_RENAMES: usize = 64;
 
-/// Renames of which only the first event has come.
+/// Most names that are remembered until the kernel's queue is empty. Past that no rename is told.
+const MAX_NAMES: usize = 256;
+
+/// Renames of directories.
 #[derive(Default)]
-pub(crate) struct Renamed(VecDeque<(u32, RelPath)>);
+pub(crate) struct Renamed {
+    /// Those of which only the first event has come.
+    begun: VecDeque<(u32, RelPath)>,
+    /// Names that came or went since the kernel's queue was empty, where it merges.
+    names: Vec<RelPath>,
+}
 
 impl Renamed {
     /// A directory lost this name in the rename `cookie`.
     fn left(&mut self, cookie: u32, path: RelPath) {
-        if self.0.len() >= MAX_RENAMES {
-            self.0.pop_front();
+        if self.begun.len() >= MAX_RENAMES {
+            self.begun.pop_front();
         }
-        self.0.push_back((cookie, path));
+        self.begun.push_back((cookie, path));
     }
 
     /// What the directory was called that got its name in the rename `cookie`.
     fn came(&mut self, cookie: u32) -> Option<RelPath> {
-        let at = self.0.iter().position(|(begun, _)| *begun == cookie)?;
-        self.0.remove(at).map(|(_, path)| path)
+        let at = self.begun.iter().position(|(begun, _)| *begun == cookie)?;
+        self.begun.remove(at).map(|(_, path)| path)
+    }
+
+    /// Whether this is the first rename since the queue was empty that these names are in. Where the
+    /// kernel merges, a later one may be told with an earlier, and then another directory has the name.
+    fn is_first(&mut self, from: &RelPath, to: &RelPath) -> bool {
+        let known = self.names.contains(from) || self.names.contains(to);
+        let room = self.names.len() < MAX_NAMES;
+        if room {
+            self.names.extend([from.clone(), to.clone()]);
+        }
+        room && !known
+    }
+
+    /// The kernel's queue is empty: nothing is merged with what was in it.
+    pub(crate) fn drained(&mut self) {
+        self.names.clear();
     }
 }
 
@@ -50,6 +74,7 @@ impl Live {
             self.renamed.left(cookie, path.clone());
         } else if meaning.step == Step::Arrived
             && let Some(from) = self.renamed.came(cookie)
+            && (!self.kernel.merges() || self.renamed.is_first(&from, path))
         {
             out.moved(self.id, from, path.clone());
         }
@@ -66,8 +91,23 @@ mod tests {
         for cookie in 0..1000 {
             renames.left(cookie, RelPath::new(format!("d{cookie}")).unwrap());
         }
-        assert_eq!(renames.0.len(), MAX_RENAMES);
+        assert_eq!(renames.begun.len(), MAX_RENAMES);
         assert_eq!(renames.came(999), Some(RelPath::new("d999").unwrap()));
         assert_eq!((renames.came(999), renames.came(1)), (None, None));
+    }
+    #[test]
+    fn names_that_come_and_go_at_once_are_not_told() {
+        let [a, b, c] = ["a", "b", "c"].map(|name| RelPath::new(name).unwrap());
+        let mut renames = Renamed::default();
+        assert!(renames.is_first(&a, &b));
+        assert!(!renames.is_first(&b, &c));
+        assert!(!renames.is_first(&c, &a));
+        renames.drained();
+        assert!(renames.is_first(&a, &b));
+        for number in 0..1000 {
+            let [from, to] = ["from", "to"].map(|name| RelPath::new(format!("{name}{number}")).unwrap());
+            assert_eq!(renames.is_first(&from, &to), number < (MAX_NAMES - 2) / 2, "{number}");
+        }
+        assert_eq!(renames.names.len(), MAX_NAMES);
     }
 }

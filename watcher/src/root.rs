@@ -5,13 +5,16 @@
 //! that nothing of the old can be done to the new.
 
 use std::ffi::OsStr;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use common::config::WatcherKind;
+use common::confine::{self, MarkError, Marked};
 use common::event::{RootId, TreeId};
 use common::log::Shown;
-use common::message::{IDLE_BEAT_SECS, RootLoss, WatchTree, WatcherReport};
+use common::message::{IDLE_BEAT_SECS, RootLoss, WatchSlice, WatchTree, WatcherReport};
 
 use crate::kernel::Kernel;
 use crate::live::{Live, Rules};
@@ -30,6 +33,9 @@ pub(crate) struct Root {
     id: TreeId,
     path: Rc<OsStr>,
     rules: Rc<Rules>,
+    pub(crate) means: Means,
+    /// It is there, and nothing that this process can do watches it.
+    needs_mark: bool,
     state: State,
     /// The loss was reported, and since then no tree was watched.
     lost: bool,
@@ -45,13 +51,53 @@ enum State {
     Live(Box<Live>),
 }
 
+/// How a root that is there can be watched.
+#[derive(Debug)]
+pub(crate) enum Means {
+    /// By watches, at any time.
+    Watches,
+    /// By the mark that was set on its filesystem, once.
+    Mark(Marked),
+    /// Its filesystem refused the mark; what stood there then.
+    Refused(MarkError, Option<RootId>),
+    /// The mark was for what is gone. Setting another is for another process.
+    Spent,
+}
+
+/// For each tree, what only can be made before confinement.
+pub(crate) fn means(slice: &WatchSlice) -> Vec<Means> {
+    let means = |tree: &WatchTree| match slice.watcher {
+        WatcherKind::Inotify => Means::Watches,
+        WatcherKind::Fanotify => match confine::mark(&tree.root, slice.switches) {
+            Ok(marked) => Means::Mark(marked),
+            Err(error) => Means::Refused(error, open::root(&tree.root).ok().map(|(_, id)| id)),
+        },
+    };
+    slice.trees.iter().map(means).collect()
+}
+
+/// Why a root that is there is not watched; for the log.
+#[derive(Debug, thiserror::Error)]
+enum Blind {
+    #[error("inotify cannot be opened reason={0}")]
+    Inotify(io::Error),
+    #[error("fanotify cannot be used reason={0}")]
+    Fanotify(io::Error),
+    #[error("fanotify cannot mark the filesystem reason=\"{0}\"")]
+    Refused(String),
+    #[error("its filesystem is not marked: a new watcher has to")]
+    Spent,
+}
+
 impl Root {
     /// A root that is yet to be looked for.
-    pub(crate) fn new(tree: &WatchTree, rules: Rc<Rules>, now: Instant) -> Root {
+    pub(crate) fn new(tree: &WatchTree, means: Means, rules: Rc<Rules>, now: Instant) -> Root {
         Root {
             id: tree.id,
             path: Rc::from(tree.root.as_os_str()),
             rules,
+            means,
+            needs_mark: false,
             state: State::Lost,
             lost: false,
             original: tree.original,
@@ -147,8 +193,18 @@ impl Root {
     }
 
     /// What to poll.
-    pub(crate) fn events(&self) -> Option<BorrowedFd<'_>> {
-        self.live().map(|live| live.kernel.as_fd())
+    pub(crate) fn events(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.live().into_iter().flat_map(|live| live.kernel.fds())
+    }
+
+    /// Its path, as configured.
+    pub(crate) fn path(&self) -> &OsStr {
+        &self.path
+    }
+
+    /// True when it is there, and only another process could mark its filesystem.
+    pub(crate) fn needs_mark(&self) -> bool {
+        self.needs_mark
     }
 
     /// The tree, while there is one.
@@ -176,11 +232,12 @@ impl Root {
             }
             State::Lost => {
                 self.next_look = now + LOOK_PAUSE;
+                self.needs_mark = false;
                 let found = match open::root(&self.path) {
                     Ok(found) => found,
                     Err(error) => return self.lose(open::loss(&error), now, out),
                 };
-                match Kernel::open(self.rules.switches) {
+                match self.kernel(found.0.as_fd(), found.1) {
                     Ok(kernel) => {
                         let (path, rules) = (Rc::clone(&self.path), Rc::clone(&self.rules));
                         self.original.get_or_insert(found.1);
@@ -191,11 +248,35 @@ impl Root {
                     }
                     Err(error) => {
                         if !self.lost {
-                            log::error!("inotify cannot be opened reason={error}");
+                            let root = Shown(&self.path);
+                            log::error!("{error} root={root}");
                         }
                         self.lose(RootLoss::Missing, now, out);
                     }
                 }
+            }
+        }
+    }
+
+    /// What tells of the root that was just opened.
+    fn kernel(&mut self, root: BorrowedFd<'_>, id: RootId) -> Result<Kernel, Blind> {
+        let switches = self.rules.switches;
+        match std::mem::replace(&mut self.means, Means::Spent) {
+            Means::Watches => {
+                self.means = Means::Watches;
+                Kernel::open(switches).map_err(Blind::Inotify)
+            }
+            Means::Mark(marked) if marked.covers(id) => {
+                Kernel::marked(switches, marked, root).map_err(Blind::Fanotify)
+            }
+            Means::Refused(error, Some(then)) if then == id => {
+                let blind = Blind::Refused(error.to_string());
+                self.means = Means::Refused(error, Some(then));
+                Err(blind)
+            }
+            Means::Mark(_) | Means::Refused(..) | Means::Spent => {
+                self.needs_mark = true;
+                Err(Blind::Spent)
             }
         }
     }

@@ -96,6 +96,13 @@ impl Tree {
         Some(self.arena.id(index))
     }
 
+    /// The directory that holds `node`, and its name there; `None` for the root and what is detached.
+    pub(crate) fn place(&self, node: NodeId) -> Option<(NodeId, Box<[u8]>)> {
+        let node = self.arena.get(self.arena.index(node)?)?;
+        let parent = self.arena.get(node.parent).map(|_| self.arena.id(node.parent))?;
+        Some((parent, node.name.clone()))
+    }
+
     /// Where `node` is; `None` when it was removed or detached, or lies too deep for a path.
     pub(crate) fn path(&self, node: NodeId) -> Option<RelPath> {
         let mut names = Vec::new();

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,7 @@ use crate::flush::Flushes;
 use crate::links::Follow;
 use crate::live::Rules;
 use crate::outbox::Outbox;
-use crate::root::Root;
+use crate::root::{Means, Root};
 
 /// How long the kernel's queue may be left alone; it overflows after some 100 ms at the rate
 /// that one writer can reach.
@@ -74,7 +75,7 @@ impl Watcher {
     /// Watches what `slice` names. Nothing is opened before the first turn.
     pub(crate) fn new(
         slice: &WatchSlice,
-        filter: Filter,
+        (filter, means): (Filter, Vec<Means>),
         (uplink, orders): (Uplink, IpcReceiver<WatcherOrder>),
         confined: Confined,
     ) -> Watcher {
@@ -91,9 +92,9 @@ impl Watcher {
             debug: slice.debug,
             index: slice.index,
         });
-        let now = Instant::now();
+        let (now, trees) = (Instant::now(), slice.trees.iter().zip(means));
         Watcher {
-            roots: slice.trees.iter().map(|tree| Root::new(tree, Rc::clone(&rules), now)).collect(),
+            roots: trees.map(|(tree, means)| Root::new(tree, means, Rc::clone(&rules), now)).collect(),
             outbox: if slice.index { Outbox::with_names() } else { Outbox::new() },
             uplink,
             orders,
@@ -145,13 +146,15 @@ impl Watcher {
     /// to say is said first: a new watcher knows nothing of it.
     fn check_domain(&self) -> Result<(), End> {
         let lost = self.roots.iter().any(|root| root.live().is_none()) && !self.is_waiting();
-        let Some(path) = lost.then(|| self.confined.outdated()).flatten() else { return Ok(()) };
+        let unmarked = || self.roots.iter().find(|root| root.needs_mark()).map(Root::path);
+        let outdated = || self.confined.outdated().map(Path::as_os_str).or_else(unmarked);
+        let Some(path) = lost.then(outdated).flatten() else { return Ok(()) };
         match self.uplink.try_send(&WatcherReport::Outdated) {
             // Full: the next turn tries it again.
             Err(SendError::Full | SendError::TooLong) => Ok(()),
             Err(SendError::Closed) => Err(End::Gone),
             Ok(()) => {
-                let path = Shown(path.as_os_str());
+                let path = Shown(path);
                 log::info!("another directory stands there now, a new watcher takes over path={path}");
                 Err(End::Outdated)
             }
@@ -190,7 +193,7 @@ impl Watcher {
         let wanted = if self.is_waiting() { PollFlags::POLLOUT } else { PollFlags::empty() };
         let wanted = wanted | PollFlags::POLLIN;
         let mut fds = vec![PollFd::new(self.uplink.as_fd(), wanted)];
-        fds.extend(self.roots.iter().filter_map(Root::events).map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
+        fds.extend(self.roots.iter().flat_map(Root::events).map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
         match poll(&mut fds, timeout) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => log::error!("poll failed reason={}", io::Error::from(errno)),

@@ -49,6 +49,8 @@ pub struct Config {
     pub filter: Vec<FilterExpression>,
     /// `<inotify>`.
     pub switches: Switches,
+    /// `<inotify watcher>`.
+    pub watcher: WatcherKind,
     /// `<delete guard>`: the brake.
     pub delete_guard: DeleteGuard,
     /// `<localpath>` blocks, in order. At least one, each with at least one remote.
@@ -119,6 +121,16 @@ pub struct Switches {
     pub modify: bool,
     /// `<hiddenFile>`: files named `.*`, `*~` and `4913` travel by their own events.
     pub hidden_file: bool,
+}
+
+/// `<inotify watcher>`, ours: how the kernel is asked what changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum WatcherKind {
+    /// A watch for each directory.
+    #[default]
+    Inotify,
+    /// A mark on the filesystem of each root, which takes `CAP_SYS_ADMIN` to set.
+    Fanotify,
 }
 
 impl Default for Switches {

@@ -21,7 +21,9 @@ use std::os::unix::ffi::OsStringExt;
 use super::diagnostic::{Diagnostic, Severity, quote};
 use super::params::Deletions;
 use super::xml::{self, Attribute, Element};
-use super::{Config, Crontab, FailLog, FilterExpression, Host, PluginName, Privileges, Switches, Tree};
+use super::{
+    Config, Crontab, FailLog, FilterExpression, Host, PluginName, Privileges, Switches, Tree, WatcherKind,
+};
 use crate::confine::Demand;
 use values::{Reader, bad_expression};
 
@@ -111,6 +113,7 @@ impl Reader {
             xfs: self.switch(head.child("fileSystem"), "xfs").unwrap_or(false),
             filter: self.filter(head.child("filter")),
             switches: self.switches(head.child("inotify")),
+            watcher: self.watcher(head.child("inotify")),
             delete_guard: self
                 .delete_guard(head.child("inotify").and_then(|inotify| inotify.child("delete"))),
             trees: Vec::new(),
@@ -210,6 +213,23 @@ impl Reader {
             attrib: switch("attrib", default.attrib),
             modify: switch("modify", default.modify),
             hidden_file: switch("hiddenFile", default.hidden_file),
+        }
+    }
+
+    /// `auto` never takes what needs `CAP_SYS_ADMIN`: that is the operator's to choose.
+    fn watcher(&mut self, inotify: Option<&Element>) -> WatcherKind {
+        let Some(attribute) = inotify.and_then(|inotify| inotify.attribute("watcher")) else {
+            return WatcherKind::default();
+        };
+        match attribute.value.as_str() {
+            "inotify" | "auto" => WatcherKind::Inotify,
+            "fanotify" => WatcherKind::Fanotify,
+            other => {
+                let message = format!("`{}` is none of `inotify`, `auto` and `fanotify`", quote(other));
+                let help = "`inotify`: a watch for each directory; `fanotify`: a mark on the filesystem, with CAP_SYS_ADMIN";
+                self.problem(&attribute.place(), message, help);
+                WatcherKind::default()
+            }
         }
     }
 

@@ -8,6 +8,7 @@ use nix::unistd::{Gid, Uid, geteuid, setfsgid, setfsuid};
 
 use super::spec::{Demand, Identity, Syscalls};
 use super::{ConfineError, Kernel, at, credentials, files, limits, syscalls};
+use crate::config::WatcherKind;
 
 /// On what footing the supervisor was started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +36,10 @@ const TO_GIVE_UIDS: [Capability; 4] = [
 /// And to hand on to those roles that read the tree.
 const TO_READ_ALL: Capability = Capability::CAP_DAC_READ_SEARCH;
 
+/// And for each new watcher to set its marks with, where the operator chose that: the watcher gives it
+/// up before it reads anything. Who is confined by Landlock mounts nothing with it.
+const TO_MARK: Capability = Capability::CAP_SYS_ADMIN;
+
 impl Footing {
     /// Looks at this process.
     pub fn find() -> Footing {
@@ -47,9 +52,13 @@ impl Footing {
     }
 
     /// What the supervisor keeps.
-    fn kept(self) -> CapsHashSet {
+    fn kept(self, watcher: WatcherKind) -> CapsHashSet {
         let uids = TO_GIVE_UIDS.into_iter().filter(|_| self.gives_uids);
-        uids.chain(self.reads_all.then_some(TO_READ_ALL)).collect()
+        let marks = match watcher {
+            WatcherKind::Inotify => None,
+            WatcherKind::Fanotify => Some(TO_MARK),
+        };
+        uids.chain(self.reads_all.then_some(TO_READ_ALL)).chain(marks).collect()
     }
 }
 
@@ -69,11 +78,13 @@ pub struct Lowering<'a> {
     pub demand: Demand,
     /// Whether calls that no role needs are refused.
     pub syscalls: bool,
+    /// What its watchers need.
+    pub watcher: WatcherKind,
 }
 
 /// Gives up everything but what the supervisor needs; for good.
 pub fn lower(lowering: &Lowering<'_>) -> Result<(), ConfineError> {
-    let keep = lowering.footing.kept();
+    let keep = lowering.footing.kept(lowering.watcher);
     // Its memory holds the config, and passwords with it.
     limits::no_core()?;
     if lowering.footing.gives_uids {

@@ -136,6 +136,43 @@ pub(super) fn default_dispositions() -> nix::Result<()> {
     Ok(())
 }
 
+/// A handle as the kernel writes it (`struct file_handle`), with room for the longest.
+#[repr(C)]
+pub(super) struct RawHandle {
+    /// How many of `bytes` count.
+    pub(super) length: u32,
+    pub(super) kind: i32,
+    pub(super) bytes: [u8; MAX_HANDLE],
+}
+
+/// `MAX_HANDLE_SZ`: the longest handle, in bytes.
+pub(super) const MAX_HANDLE: usize = 128;
+
+/// `name_to_handle_at(2)` of an open file.
+pub(super) fn handle(file: RawFd) -> io::Result<RawHandle> {
+    let mut handle = RawHandle { length: 128, kind: 0, bytes: [0; MAX_HANDLE] };
+    let (mut mount, name) = (0_i32, c"".as_ptr());
+    // SAFETY: the name ends in NUL; the kernel writes into `handle`, whose size `length` says, and one
+    // number into `mount`, and both are ours alone.
+    let returned = unsafe {
+        libc::syscall(
+            libc::SYS_name_to_handle_at,
+            file,
+            name,
+            &raw mut handle,
+            &raw mut mount,
+            libc::AT_EMPTY_PATH,
+        )
+    };
+    result(returned).map(|_| handle)
+}
+
+/// The bytes of a filesystem's id, whose fields libc keeps to itself.
+pub(super) fn id_bytes(id: libc::fsid_t) -> [u8; 8] {
+    // SAFETY: it is two 32-bit numbers; any eight bytes are eight bytes.
+    unsafe { std::mem::transmute(id) }
+}
+
 /// The number of an open ruleset, for [`bound`].
 pub(super) fn number(ruleset: &OwnedFd) -> RawFd {
     ruleset.as_raw_fd()

@@ -125,6 +125,8 @@ pub enum Access {
 pub enum Syscalls {
     /// Files, inotify and the report socket; no network, no program.
     Watcher,
+    /// The same, and the handles of directories: for a watcher with marks.
+    MarkedWatcher,
     /// Files, programs, TCP: for rsync and ssh too.
     Syncer,
     /// TCP and what a resolver reads; no program.

@@ -66,7 +66,7 @@ pub(super) fn prove(list: Syscalls, kernel: Kernel) -> Result<(), ConfineError> 
     refused("UDP", Errno::ENOSYS, opened(AddressFamily::Inet, SockType::Datagram))?;
     refused("removing a file", Errno::ENOSYS, unlink(c""))?;
     match list {
-        Syscalls::Watcher | Syscalls::Keeper => {
+        Syscalls::Watcher | Syscalls::MarkedWatcher | Syscalls::Keeper => {
             refused("TCP", Errno::ENOSYS, opened(AddressFamily::Inet, SockType::Stream))?;
             refused("a program", Errno::ENOSYS, run_nothing())
         }
@@ -86,6 +86,7 @@ fn programs(list: Syscalls) -> Result<Vec<BpfProgram>, seccompiler::BackendError
     let allow = |groups| compile(groups, answer(Errno::ENOSYS), SeccompAction::Allow);
     match list {
         Syscalls::Watcher => Ok(vec![kill()?, allow(allowed::WATCHER)?]),
+        Syscalls::MarkedWatcher => Ok(vec![kill()?, allow(allowed::MARKED_WATCHER)?]),
         Syscalls::Syncer => Ok(vec![kill()?, allow(allowed::SYNCER)?]),
         Syscalls::Plugin => Ok(vec![kill()?, allow(allowed::PLUGIN)?]),
         Syscalls::Keeper => Ok(vec![kill()?, allow(allowed::KEEPER)?]),

@@ -5,7 +5,8 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use common::confine::{Confinement, Demand, Footing, Kernel, without_capabilities};
+use common::config::WatcherKind;
+use common::confine::{Confinement, Demand, Footing, Kernel, mark, without_capabilities};
 use common::event::TreeId;
 use common::log::{Shown, escape};
 use common::message::{RsyncVersion, SyncSlice};
@@ -74,8 +75,22 @@ pub(super) fn settings(report: &mut Report, plan: &Plan) {
     watches(report, plan);
 }
 
+/// Whether each root can have its mark.
+fn marks(report: &mut Report, plan: &Plan) {
+    for root in (0_u16..).take(plan.trees()).map(|tree| plan.watch(TreeId(tree))) {
+        match mark(root, plan.config().switches) {
+            Ok(_) => report.good(&format!("{}: its filesystem can be marked for fanotify", Shown(root))),
+            Err(error) => report.fail(&format!("{}: fanotify: {error}", Shown(root))),
+        }
+    }
+}
+
 /// Whether every directory can have its watch.
 fn watches(report: &mut Report, plan: &Plan) {
+    match plan.config().watcher {
+        WatcherKind::Inotify => {}
+        WatcherKind::Fanotify => return marks(report, plan),
+    }
     let name = "fs.inotify.max_user_watches";
     let Some(most) = setting("fs/inotify/max_user_watches").and_then(|text| text.parse::<u64>().ok()) else {
         return report.fail("fs.inotify: this kernel has no inotify");

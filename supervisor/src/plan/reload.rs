@@ -288,6 +288,7 @@ fn takes_restart(old: &Config, new: &Config) -> Vec<String> {
         (old.privileges != new.privileges, "<privileges>"),
         (old.limits != new.limits, "<limits>"),
         (old.sandbox != new.sandbox, "<sandbox>"),
+        (old.watcher != new.watcher, "<inotify watcher>"),
         (old.state != new.state, "<state>"),
         (old.plugins_on != new.plugins_on, "<plugin start name>"),
     ];

@@ -93,7 +93,7 @@ fn directory(mirror: &Mirror, name: &str, owner: u32, mode: u32) -> PathBuf {
 
 /// Started as systemd does it: as nobody, with these capabilities (`all but` those in setpriv's
 /// words), and with a private directory that this variable names.
-fn as_nobody(mirror: &Mirror, capabilities: &str, variable: &str) -> Command {
+pub fn as_nobody(mirror: &Mirror, capabilities: &str, variable: &str) -> Command {
     let run = directory(mirror, "run", NOBODY, 0o700);
     directory(mirror, STATE, NOBODY, 0o700);
     let output = File::create(mirror.dir.join("log")).unwrap();
@@ -127,7 +127,7 @@ fn start(mirror: &mut Mirror, command: &mut Command) -> i32 {
     pid
 }
 
-const FOR_UIDS: &str = "+setuid,+setgid,+setpcap,+kill,+dac_read_search";
+pub const FOR_UIDS: &str = "+setuid,+setgid,+setpcap,+kill,+dac_read_search";
 
 /// It is root no more, and of nobody else's uid; what root gave it to do it does.
 #[test]

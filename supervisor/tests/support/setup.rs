@@ -8,6 +8,9 @@ use super::daemon::LOCALHOST;
 /// Name of the directory with what a supervisor keeps.
 pub const STATE: &str = "state";
 
+/// Where it is set, what all configs say for `<inotify watcher>`.
+pub const WATCHER: &str = "E2E_WATCHER";
+
 /// The switches of `<inotify>` and their values when nothing else is said.
 const SWITCHES: [(&str, bool); 9] = [
     ("delete", true),
@@ -130,10 +133,14 @@ impl Setup {
     pub fn xml(&self, sources: &[PathBuf], port: u16) -> String {
         let directory = sources[0].parent().unwrap().display().to_string();
         let plain = self.plain_xml(sources, port);
-        self.edits.iter().fold(plain, |xml, (from, to)| {
+        let edited = self.edits.iter().fold(plain, |xml, (from, to)| {
             assert!(xml.contains(from), "{from:?} is not in the config");
             xml.replace(from, &to.replace("@DIR@", &directory))
-        })
+        });
+        match std::env::var(WATCHER) {
+            Ok(watcher) => edited.replace("<inotify>", &format!("<inotify watcher=\"{watcher}\">")),
+            Err(_) => edited,
+        }
     }
 
     fn plain_xml(&self, sources: &[PathBuf], port: u16) -> String {

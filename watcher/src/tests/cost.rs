@@ -150,3 +150,28 @@ fn cost_of_a_start() {
         writer.join().unwrap();
     }
 }
+
+/// Kilobytes of a line of `/proc/meminfo`.
+fn of_the_kernel(key: &str) -> u64 {
+    let text = fs::read_to_string("/proc/meminfo").unwrap();
+    let line = text.lines().find(|line| line.starts_with(key)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// With `WATCHER_TESTS_WITH=fanotify` and without.
+#[test]
+#[ignore = "measures"]
+fn cost_of_watching() {
+    let mut bench = Bench::built(&["root"], Switches::default(), &[], |slice| slice.follow_links = false);
+    for dir in 0..100_000 {
+        bench.mkdir(format!("{}/{dir}", dir / 100));
+    }
+    let slab = of_the_kernel("SUnreclaim:");
+    let (before, before_cpu, start) = (memory("VmRSS"), cpu(), Instant::now());
+    until(&mut bench, |report| matches!(report, WatcherReport::Watching { .. }));
+    let (time, after) = (start.elapsed(), memory("VmRSS"));
+    let cpu = cpu() - before_cpu;
+    let slab = of_the_kernel("SUnreclaim:").saturating_sub(slab);
+    let with = super::backend();
+    eprintln!("watched with={with:?} time={time:?} cpu={cpu}ms memory={}K kernel={slab}K", after - before);
+}

@@ -1,6 +1,7 @@
 //! The watcher against the real kernel: stepped in process, without fork and confinement, its
 //! reports read from a real socket. Tests wait for conditions, never for a time.
 
+mod backends;
 mod cost;
 mod crash;
 mod events;
@@ -22,7 +23,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use common::config::{FilterExpression, Switches};
+use common::config::{FilterExpression, Switches, WatcherKind};
 use common::confine::{Confined, Confinement};
 use common::event::{Dirt, TreeId};
 use common::message::{WatchSlice, WatchTree, WatcherOrder, WatcherReport};
@@ -30,10 +31,27 @@ use common::wire::{FrameReader, Received, Uplink, report_socket, ring};
 use ipc_channel::ipc::{self, IpcSender};
 use tempfile::TempDir;
 
+use crate::root::means;
 use crate::start;
-use crate::watcher::Watcher;
+use crate::watcher::{End, Watcher};
 
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A watcher, what it reports on, and what takes orders to it.
+fn started(slice: &WatchSlice) -> (Watcher, OwnedFd, IpcSender<WatcherOrder>) {
+    let (socket, theirs) = report_socket().unwrap();
+    let (orders, receiver) = ipc::channel().unwrap();
+    let watcher = start(slice, means(slice), (Uplink::new(theirs), receiver), Confined::not()).unwrap();
+    (watcher, socket, orders)
+}
+
+/// What the tests are run with: see `backends`.
+fn backend() -> WatcherKind {
+    match std::env::var("WATCHER_TESTS_WITH").as_deref() {
+        Ok("fanotify") => WatcherKind::Fanotify,
+        _ => WatcherKind::Inotify,
+    }
+}
 
 /// A watcher and the directory that its trees are in.
 struct Bench {
@@ -42,6 +60,9 @@ struct Bench {
     socket: OwnedFd,
     reader: FrameReader,
     orders: IpcSender<WatcherOrder>,
+    slice: WatchSlice,
+    /// It had no turn yet: the roots may be newer than it is.
+    is_new: bool,
     /// Everything that was reported and not yet forgotten.
     seen: Vec<WatcherReport>,
 }
@@ -82,6 +103,7 @@ impl Bench {
         };
         let mut slice = WatchSlice {
             trees: (0..).zip(roots).map(tree).collect(),
+            watcher: backend(),
             switches,
             filter: filter
                 .iter()
@@ -93,11 +115,10 @@ impl Bench {
             confinement: Confinement::none(),
         };
         change(&mut slice);
-        let (socket, theirs) = report_socket().unwrap();
-        let (orders, receiver) = ipc::channel().unwrap();
-        let watcher = start(&slice, Uplink::new(theirs), receiver, Confined::not()).unwrap();
+        let (watcher, socket, orders) = started(&slice);
         let reader = FrameReader::default();
-        let mut bench = Bench { temp, watcher, socket, reader, orders, seen: Vec::new() };
+        let mut bench =
+            Bench { temp, watcher, socket, reader, orders, slice, is_new: true, seen: Vec::new() };
         bench.receive();
         assert_eq!(bench.seen, [WatcherReport::Ready]);
         bench
@@ -128,8 +149,37 @@ impl Bench {
 
     /// One turn of the watcher, and whatever it reports.
     fn turn(&mut self) {
-        self.watcher.turn(Duration::from_millis(5)).unwrap();
+        self.turn_for(Duration::from_millis(5));
+    }
+
+    /// The same, which may wait as long as that.
+    fn turn_for(&mut self, longest: Duration) {
+        if std::mem::take(&mut self.is_new) {
+            let means = means(&self.slice);
+            self.watcher.roots.iter_mut().zip(means).for_each(|(root, means)| root.means = means);
+        }
+        match self.watcher.turn(longest) {
+            Ok(()) => self.receive(),
+            Err(End::Outdated) => self.start_anew(),
+            Err(end) => panic!("{end}"),
+        }
+    }
+
+    /// As the supervisor does when a watcher says that another one has to take over: marks are set
+    /// before a watcher does anything else.
+    fn start_anew(&mut self) {
+        assert_eq!(self.slice.watcher, WatcherKind::Fanotify);
         self.receive();
+        assert_eq!(self.seen.pop(), Some(WatcherReport::Outdated));
+        for report in &self.seen {
+            if let WatcherReport::Watching { tree, root, .. } = report {
+                self.slice.trees[usize::from(tree.0)].original.get_or_insert(*root);
+            }
+        }
+        (self.watcher, self.socket, self.orders) = started(&self.slice);
+        self.reader = FrameReader::default();
+        self.receive();
+        assert_eq!(self.seen.pop(), Some(WatcherReport::Ready));
     }
 
     fn receive(&mut self) {

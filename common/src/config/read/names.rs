@@ -66,7 +66,7 @@ pub(crate) static HEAD: Known = with(
         once("fileSystem", &["xfs"]),
         with(once("filter", START), &[many("exclude", &["expression"])]),
         with(
-            once("inotify", &[]),
+            once("inotify", &["watcher"]),
             &[
                 once("delete", &["start", "guard", "maxDelete", "maxDeletePercent"]),
                 once("createFolder", START),

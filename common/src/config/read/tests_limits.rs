@@ -1,6 +1,6 @@
 //! `<privileges>` and `<limits>`: what is taken, what is refused, and what people get to see.
 
-use super::super::{LimitsTable, Privileges, RoleLimits, render};
+use super::super::{LimitsTable, Privileges, RoleLimits, WatcherKind, render};
 use super::tests::{broken, config, messages};
 use super::{Severity, parse};
 use crate::confine::{Demand, IoPriority};
@@ -15,6 +15,25 @@ fn privileges(attributes: &str) -> Privileges {
 
 fn limits(inner: &str) -> LimitsTable {
     config(&head(inner)).limits
+}
+
+#[test]
+fn which_watcher() {
+    for (inotify, expected) in [
+        ("<inotify/>", WatcherKind::Inotify),
+        ("<inotify watcher=\"inotify\"/>", WatcherKind::Inotify),
+        ("<inotify watcher=\"auto\"/>", WatcherKind::Inotify),
+        ("<inotify watcher=\"fanotify\"><modify start=\"true\"/></inotify>", WatcherKind::Fanotify),
+    ] {
+        assert_eq!(config(&head(inotify)).watcher, expected, "{inotify}");
+    }
+    // What costs a capability is not guessed at, and what does without it no less.
+    for wrong in ["Fanotify", "", "fanotify "] {
+        let text = head(&format!("<inotify watcher=\"{wrong}\"/>"));
+        let expected = [format!("`{wrong}` is none of `inotify`, `auto` and `fanotify`")];
+        assert_eq!(messages(&text), expected);
+        assert!(parse(text.as_bytes()).config.is_none());
+    }
 }
 
 #[test]

@@ -17,6 +17,22 @@ use super::table::{Argument, Case, Group, bits, call, is, null, up_to};
 pub(super) const WATCHER: &[Group] =
     &[BASE, SELF, MEMORY, DATA_ONLY, FILES, REPORT, ORDERS, INOTIFY, old::BASE, old::FILES, old::INOTIFY];
 
+/// The same, and the handles of directories.
+pub(super) const MARKED_WATCHER: &[Group] = &[
+    BASE,
+    SELF,
+    MEMORY,
+    DATA_ONLY,
+    FILES,
+    REPORT,
+    ORDERS,
+    INOTIFY,
+    HANDLES,
+    old::BASE,
+    old::FILES,
+    old::INOTIFY,
+];
+
 /// Files, programs, TCP.
 pub(super) const SYNCER: &[Group] = &[
     BASE,
@@ -217,6 +233,10 @@ const ORDERS: Group = Group::Any(&[libc::SYS_recvfrom, libc::SYS_recvmsg, libc::
 
 const INOTIFY: Group =
     Group::Any(&[libc::SYS_inotify_init1, libc::SYS_inotify_add_watch, libc::SYS_inotify_rm_watch]);
+
+/// What fanotify calls a directory. The way back, from a handle to a file, is what an intruder wants
+/// (`hostile`): a watcher does without it, and can mark nothing either.
+const HANDLES: Group = Group::Any(&[libc::SYS_name_to_handle_at]);
 
 /// TCP, outwards: no UDP, no MPTCP, which Landlock does not know, and no other family.
 const TCP: Group = Group::If(&[

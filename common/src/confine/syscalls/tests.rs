@@ -4,7 +4,8 @@ use std::process::{Command, Output};
 mod names;
 mod real;
 
-const ROLES: [Syscalls; 4] = [Syscalls::Watcher, Syscalls::Syncer, Syscalls::Plugin, Syscalls::Keeper];
+const ROLES: [Syscalls; 5] =
+    [Syscalls::Watcher, Syscalls::MarkedWatcher, Syscalls::Syncer, Syscalls::Plugin, Syscalls::Keeper];
 const WITH: Kernel = Kernel { landlock: 0, seccomp: true };
 const WITHOUT: Kernel = Kernel { landlock: 0, seccomp: false };
 
@@ -203,7 +204,6 @@ fn intruders() {
         // What libraries try is not worth a life.
         libc::SYS_clone3,
         libc::SYS_memfd_create,
-        libc::SYS_name_to_handle_at,
         libc::SYS_personality,
         libc::SYS_execveat,
         libc::SYS_shmat,
@@ -254,7 +254,8 @@ fn who_writes() {
     }
     // What it has was opened for it.
     for number in [libc::SYS_openat, libc::SYS_openat2, libc::SYS_readlinkat, libc::SYS_getdents64] {
-        each(&[(number, &[], &[Syscalls::Watcher, Syscalls::Syncer, Syscalls::Plugin])]);
+        let who = [Syscalls::Watcher, Syscalls::MarkedWatcher, Syscalls::Syncer, Syscalls::Plugin];
+        each(&[(number, &[], &who)]);
     }
 }
 
@@ -309,7 +310,7 @@ fn word(number: i32) -> u64 {
 
 #[test]
 fn memory_and_processes() {
-    use Syscalls::{Plugin, Syncer, Watcher};
+    use Syscalls::{MarkedWatcher, Plugin, Syncer, Watcher};
     let (write, run) = (word(libc::PROT_WRITE | libc::PROT_READ), word(libc::PROT_EXEC | libc::PROT_READ));
     let (thread, fork) = (word(libc::CLONE_THREAD | libc::CLONE_VM), word(libc::SIGCHLD));
     let high = 1 << 32;
@@ -330,7 +331,9 @@ fn memory_and_processes() {
         (libc::SYS_execve, &[], &[Syncer]),
         (libc::SYS_kill, &[], &[Syncer]),
         (libc::SYS_landlock_restrict_self, &[], &[Syncer]),
-        (libc::SYS_inotify_add_watch, &[], &[Watcher]),
+        (libc::SYS_inotify_add_watch, &[], &[Watcher, MarkedWatcher]),
+        (libc::SYS_name_to_handle_at, &[], &[MarkedWatcher]),
+        (libc::SYS_fanotify_mark, &[], &[]),
         (libc::SYS_prlimit64, &[0, 0, 0, 8], &ROLES),
         (libc::SYS_prlimit64, &[0, 0, 8, 0], &[Syncer]),
         (libc::SYS_prlimit64, &[0, 0, high, 0], &[Syncer]),

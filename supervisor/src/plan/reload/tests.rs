@@ -101,6 +101,7 @@ fn what_takes_a_restart_is_named_all_at_once() {
         ("<failLog path=\"\"", "<failLog path=\"/tmp/f\"", "<failLog path>"),
         ("<debug", "<privileges readAll=\"false\"/><debug", "<privileges>"),
         ("<debug", "<limits role=\"syncer\" pids=\"9\"/><debug", "<limits>"),
+        ("<inotify>", "<inotify watcher=\"fanotify\">", "<inotify watcher>"),
         ("<debug", "<sandbox start=\"false\"/><debug", "<sandbox>"),
         ("<debug", "<state start=\"false\"/><debug", "<state>"),
         ("<plugin start=\"true\"", "<plugin start=\"false\"", "<plugin start name>"),

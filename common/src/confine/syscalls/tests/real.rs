@@ -88,7 +88,7 @@ fn what_roles_do_not_do() {
         } else {
             assert_eq!(fs::read(place.join("file")).unwrap(), b"as it was");
         }
-        if [Syscalls::Watcher, Syscalls::Keeper].contains(&list) {
+        if [Syscalls::Watcher, Syscalls::MarkedWatcher, Syscalls::Keeper].contains(&list) {
             not_there("TCP", TcpStream::connect((Ipv4Addr::LOCALHOST, 9)));
             not_there("a thread", std::thread::Builder::new().spawn(|| ()));
         } else {
