@@ -18,6 +18,10 @@ const BATCH: Role = Role::Syncer(RemoteId(0), Lane::Batch);
 const FULL: Role = Role::Syncer(RemoteId(0), Lane::Full);
 const PLUGIN: PluginId = PluginId(0);
 
+fn end(outcome: Outcome) -> JobEnd {
+    JobEnd { outcome, status: 23, tail: String::new(), failed: None, left: vec![] }
+}
+
 fn at(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
@@ -67,13 +71,7 @@ impl Fixture {
     }
 
     fn done(&mut self, millis: u64, role: Role, outcome: Outcome) {
-        self.on(
-            millis,
-            Input::Done(
-                role,
-                JobEnd { outcome, status: 23, tail: String::new(), failed: None, left: vec![] },
-            ),
-        );
+        self.on(millis, Input::Done(role, end(outcome)));
     }
 
     /// What plugins were given to tell since this was last asked.
@@ -262,8 +260,7 @@ fn many_remotes_that_are_down_remember_no_more_than_a_few() {
         let waiting = remote.failed(usize::MAX).paths;
         waiting.iter().filter(|(_, dirt)| *dirt == Dirt::Removed).count()
     };
-    let refused =
-        JobEnd { outcome: Outcome::Refused, status: 5, tail: String::new(), failed: None, left: vec![] };
+    let refused = end(Outcome::Refused);
     core.on(at(100), Input::Done(BATCH, refused), &mut out);
     assert!(core.remotes().iter().all(|remote| remote.pending() >= 60));
     assert_eq!(removals(&core.remotes()[0]), 60);
@@ -412,11 +409,7 @@ fn what_is_approved_stays_so_until_it_is_done() {
             _ => None,
         }));
         let later = at(100_000 * (n as u64 + 1));
-        core.on(
-            later,
-            Input::Done(full, JobEnd { outcome, status: 0, tail: String::new(), failed: None, left: vec![] }),
-            &mut out,
-        );
+        core.on(later, Input::Done(full, end(outcome)), &mut out);
         core.on(later, Input::Rescan(TreeId(0), RelPath::root(), LossCause::Overflow), &mut out);
         core.on(later * 2, Input::Tick, &mut out);
     }

@@ -199,6 +199,8 @@ fn unmounted_and_mounted_again(setup: Setup) {
         eprintln!("skipped: only root can mount");
         return;
     }
+    // An rsync that waits for the next change stands in the root.
+    let setup = setup.edit("<sersync>", "<warm idle=\"1\"/><sersync>");
     let mut mirror = Mirror::new(setup);
     let Some(mounted) = Mounted::new(mirror.source("")) else { return };
     mirror.run();

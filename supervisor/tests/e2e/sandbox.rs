@@ -136,7 +136,9 @@ fn a_disk_that_comes_back() {
     if !is_root() {
         return eprintln!("skipped: needs root");
     }
-    let mut mirror = Mirror::new(Setup::plain().edit("/source0\"", "/disk/www\""));
+    // An rsync that waits for the next change stands in the root.
+    let setup = Setup::plain().edit("<sersync>", "<warm idle=\"1\"/><sersync>");
+    let mut mirror = Mirror::new(setup.edit("/source0\"", "/disk/www\""));
     let (image, disk) = (mirror.dir.join("image"), mirror.dir.join("disk"));
     fs::create_dir(&disk).unwrap();
     fs::File::create(&image).unwrap().set_len(16 << 20).unwrap();

@@ -136,7 +136,8 @@ fn unmounted_changed_and_mounted_again() {
     if !is_long() {
         return eprintln!("skipped: takes more than a minute; FAULTS=long");
     }
-    let mut mirror = Mirror::new(exact());
+    // An rsync that waits for the next change stands in the root.
+    let mut mirror = Mirror::new(exact().edit("<sersync>", "<warm idle=\"1\"/><sersync>"));
     let disk = mirror.dir.join("disk");
     fs::create_dir(&disk).unwrap();
     some(&disk);
