@@ -4,6 +4,7 @@
 //! Orders go down over ipc-channel, reports come up as capped frames (see [`crate::wire`]).
 //! There is no version: both ends are the same executable.
 
+pub mod batch;
 mod sync;
 
 use std::ffi::OsString;
@@ -24,7 +25,8 @@ pub const BUSY_BEAT_SECS: u64 = 2;
 pub const IDLE_BEAT_SECS: u64 = 60;
 /// Most bytes of a transfer's messages that travel up, in bytes.
 pub const MAX_TAIL: usize = 2048;
-/// Most bytes that the paths of one job may take: an order fits one message of the channel.
+/// Most bytes that the paths of one job may take, as [`batch`] packs them: an order fits one message of
+/// the channel.
 pub const MAX_JOB_BYTES: usize = 150 << 10;
 /// Most renames that one job names: each may cost a run of its own.
 pub const MAX_MOVES: usize = 16;

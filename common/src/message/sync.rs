@@ -148,7 +148,7 @@ pub enum Deletions {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Work {
     /// Dirty paths.
-    Batch(Vec<(RelPath, Dirt)>),
+    Batch(#[serde(with = "super::batch")] Vec<(RelPath, Dirt)>),
     /// The whole tree.
     Full,
     /// Nothing: what differs is told, in [`SyncerReport::Differs`].

@@ -8,6 +8,7 @@ mod told;
 use std::time::Duration;
 
 use common::event::{Change, Dirt, IN_CREATE, RECEIVED, merged};
+use common::message::batch::shared;
 use common::path::RelPath;
 
 use super::kept::Kept;
@@ -178,10 +179,10 @@ impl Backlog {
         stays: impl Fn(&RelPath, &Entry) -> bool,
     ) -> Vec<Taken> {
         let mut room = bytes;
-        let (mut kind, mut skipped) = (None, 0_usize);
+        let (mut kind, mut skipped, mut before) = (None, 0_usize, RelPath::root());
         let mut numbers = Vec::new();
         for (number, (path, entry)) in self.store.turns() {
-            let cost = cost(path);
+            let cost = cost(&before, path);
             if entry.ready > now || (cost > room && !numbers.is_empty()) {
                 break;
             }
@@ -194,6 +195,7 @@ impl Backlog {
                 continue;
             }
             room = room.saturating_sub(cost);
+            before.clone_from(path);
             numbers.push(number);
         }
         numbers.into_iter().filter_map(|number| self.take_out(number)).collect()
@@ -359,14 +361,17 @@ pub(super) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// What a path costs in an order, in bytes.
-fn cost(path: &RelPath) -> usize {
-    path.as_bytes().len().saturating_add(PATH_OVERHEAD)
+/// What a path costs in an order behind another one, in bytes.
+fn cost(before: &RelPath, path: &RelPath) -> usize {
+    let (before, path) = (before.as_bytes(), path.as_bytes());
+    path.len().saturating_sub(shared(before, path)).saturating_add(PATH_OVERHEAD)
 }
 
 /// What they cost in an order, in bytes.
 pub(super) fn cost_of(taken: &[Taken]) -> usize {
-    taken.iter().map(|(path, _)| cost(path)).fold(0, usize::saturating_add)
+    let mut before = &RelPath::root();
+    let costs = taken.iter().map(|(path, _)| cost(std::mem::replace(&mut before, path), path));
+    costs.fold(0, usize::saturating_add)
 }
 
 /// The range of bytes in which everything strictly below `path` sorts: `path/` to `path0`,

@@ -115,7 +115,8 @@ fn a_small_batch_is_not_split() {
         it.done(n * 60_000, BATCH, Outcome::Limit);
         it.on(n * 60_000 + 59_000, Input::Tick);
     }
-    assert_eq!(sizes, [16, 8, 4]);
+    // By bytes: what names have in common counts once.
+    assert!(matches!(sizes[..], [16, 7..=8, 3..=4]), "{sizes:?}");
 }
 
 #[test]

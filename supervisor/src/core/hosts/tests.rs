@@ -59,6 +59,7 @@ fn none_waits_after_a_batch_that_failed_or_died() {
 fn no_more_wait_than_there_are_workers() {
     let names: Vec<String> = (0..100).map(|n| format!("host{n}")).collect();
     let mut hosts = Hosts::new(10, names);
+    hosts.set(None, WARM);
     let mut waiting = 0;
     for n in 0..100 {
         let ahead = hosts.ahead(NOW, id(n));
