@@ -146,7 +146,9 @@ pub(crate) fn argv(slice: &SyncSlice, errand: Errand, abilities: Abilities) -> V
     words.extend(slice.remote.rsync.bwlimit.map(|rate| format!("--bwlimit={rate}").into()));
     // A list is gone through name by name; a tree, or what a file holds, may be compared in silence.
     let clock = match errand {
-        Errand::Send(Form::Shallow, _) if abilities.nanoseconds.is_there() => Clock::Ours,
+        Errand::Send(Form::Shallow, _) if abilities.nanoseconds.is_there() && !is_silent(slice) => {
+            Clock::Ours
+        }
         Errand::Send(..) | Errand::Look(_) | Errand::Compare(..) | Errand::Erase => Clock::Rsyncs,
     };
     words.extend(connection::words(slice, clock));
@@ -173,6 +175,14 @@ pub(crate) fn named(mut words: Vec<OsString>, names: impl Iterator<Item = OsStri
     words
 }
 
+/// Whether the user's options may make the remote work for long without a word.
+fn is_silent(slice: &SyncSlice) -> bool {
+    let params = &slice.remote.rsync.params;
+    sets(params, "--checksum", Some(b'c'))
+        || sets(params, "--fsync", None)
+        || sets(params, "--delay-updates", None)
+}
+
 /// Lets a full sync remove at most `most` names. It comes first: a bound of the user's wins.
 pub(crate) fn bound(words: &mut Vec<OsString>, most: u32) {
     // rsync counts in an int.
@@ -185,15 +195,22 @@ pub(crate) fn slow_down(words: &mut Vec<OsString>, slice: &SyncSlice, rate: Opti
     let Some(rate) = rate else { return };
     let of_user = slice.remote.rsync.bwlimit.or_else(|| words::rate_of(&slice.remote.rsync.params));
     let rate = of_user.map_or(rate, |of_user| rate.min(of_user));
-    // The last one counts, and behind it come `--`, the source and the destination.
-    words.insert(words.len().saturating_sub(3), format!("--bwlimit={rate}").into());
+    // The last one counts, and behind `--` come names.
+    let end = words.iter().position(|word| word == "--").unwrap_or(words.len());
+    words.insert(end, format!("--bwlimit={rate}").into());
 }
 
 /// Lets rsync compare what files hold, whatever their times say.
 pub(crate) fn by_checksums(words: &mut Vec<OsString>, slice: &SyncSlice) {
-    let timeout = (!has_timeout(words)).then(|| connection::timeout_word(slice));
-    let first = words.len().min(1);
-    words.splice(first..first, ["--checksum".into()].into_iter().chain(timeout));
+    words.insert(words.len().min(1), "--checksum".into());
+    with_timeout(words, slice);
+}
+
+/// Lets rsync itself end a run in which nothing moves.
+pub(crate) fn with_timeout(words: &mut Vec<OsString>, slice: &SyncSlice) {
+    if !has_timeout(words) {
+        words.insert(words.len().min(1), connection::timeout_word(slice));
+    }
 }
 
 /// Whether rsync itself ends a run in which nothing moves.
@@ -287,130 +304,4 @@ fn joined(option: &str, value: &OsStr) -> OsString {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use super::*;
-    use common::config::{Auth, Remote, RsyncOptions};
-    use common::confine::Confinement;
-    use std::os::unix::ffi::OsStrExt;
-
-    pub(crate) fn slice(params: &[&str]) -> SyncSlice {
-        let rsync = RsyncOptions {
-            params: params.iter().map(OsString::from).collect(),
-            auth: None,
-            port: None,
-            timeout: None,
-            bwlimit: None,
-            ssh: None,
-        };
-        SyncSlice {
-            root: "/srv/www".into(),
-            remote: Remote { host: "10.0.0.2".into(), module: "web".into(), connections: 2, rsync },
-            rsync_program: "/usr/bin/rsync".into(),
-            rsync_version: (3, 5, 0),
-            ssh: None,
-            delete: true,
-            filter: vec![],
-            excludes: vec!["*.php".into(), "info/*".into()],
-            warm: None,
-            debug: false,
-            confinement: Confinement::none(),
-        }
-    }
-
-    pub(crate) fn sent(slice: &SyncSlice, form: Form, deletions: Deletions) -> String {
-        shown(&argv(slice, Errand::Send(form, deletions), Abilities::default()))
-    }
-
-    #[test]
-    fn every_form() {
-        use Deletions::{Held, Travel};
-        let slice = slice(&["-artuz", "--bwlimit=500"]);
-        let mut lines = Vec::new();
-        for form in [Form::Shallow, Form::Deep, Form::Whole, Form::WholeListed] {
-            for deletions in [Travel, Held] {
-                lines.push(format!("{form:?} {deletions:?}: {}", sent(&slice, form, deletions)));
-            }
-        }
-        for form in [Form::Deep, Form::Whole] {
-            lines.push(format!(
-                "look {form:?}: {}",
-                shown(&argv(&slice, Errand::Look(form), Abilities::default()))
-            ));
-        }
-        for (form, by) in [(Form::Shallow, Comparison::Times), (Form::Whole, Comparison::Checksums)] {
-            let words = argv(&slice, Errand::Compare(form, Travel, by), Abilities::default());
-            lines.push(format!("compare {form:?}: {}", shown(&words)));
-        }
-        insta::assert_snapshot!(lines.join("\n"));
-    }
-
-    #[test]
-    fn auth_port_timeout_and_ipv6() {
-        let mut slice = slice(&["-artz"]);
-        slice.remote.rsync.auth =
-            Some(Auth { user: Some("bob".into()), password_file: Some("/etc/my pas".into()) });
-        slice.remote.rsync.port = Some(874);
-        slice.remote.rsync.timeout = Some(100);
-        slice.remote.host = "fe80::1".into();
-        slice.debug = true;
-        insta::assert_snapshot!(sent(&slice, Form::Shallow, Deletions::Travel), @r#"/usr/bin/rsync -artz --no-recursive --delete --force --delete-missing-args '--out-format=%i %n%L' --files-from=- --from0 --relative --implied-dirs --modify-window=-1 --sockopts=TCP_NODELAY --contimeout=10 --timeout=100 --port=874 '--password-file=/etc/my pas' --no-motd -- ./ 'bob@[fe80::1]::web/'"#);
-    }
-
-    /// What an old or strict remote is not asked for.
-    #[test]
-    fn less_able_remotes() {
-        let slice = slice(&["-a", "--delete", "--delete-excluded"]);
-        let (all, missing) = (Abilities::default(), Ability::Missing);
-        let mut lines = Vec::new();
-        for abilities in [
-            Abilities { missing_args: missing, ..all },
-            Abilities { nanoseconds: missing, ..all },
-            Abilities { missing_args: missing, delete: missing, ..all },
-        ] {
-            for form in [Form::Shallow, Form::Deep, Form::Whole, Form::WholeListed] {
-                let errand = Errand::Send(form, Deletions::Travel);
-                lines.push(format!("{form:?}: {}", shown(&argv(&slice, errand, abilities))));
-            }
-            lines.push(format!("look: {}", shown(&argv(&slice, Errand::Look(Form::Deep), abilities))));
-        }
-        lines.push(format!("erase: {}", shown(&argv(&slice, Errand::Erase, all))));
-        insta::assert_snapshot!(lines.join("\n"));
-    }
-
-    #[test]
-    fn what_the_user_sets_is_left_to_the_user() {
-        let params = ["-art@-1", "--timeout", "5", "--contimeout=3", "--sockopts=SO_SNDBUF=9", "--delete"];
-        let slice = slice(&params);
-        let words = shown(&full_sync_argv(&slice, Deletions::Held));
-        insta::assert_snapshot!(words, @r#"/usr/bin/rsync -art@-1 --timeout 5 --contimeout=3 --sockopts=SO_SNDBUF=9 --recursive --no-motd '--exclude=*.php' '--exclude=info/*' -- ./ 10.0.0.2::web/"#);
-        assert_eq!(timeout(&slice), 5);
-    }
-
-    /// The part of a transfer never lets it send more than the user does.
-    #[test]
-    fn a_part_of_the_bandwidth() {
-        for (params, own, rate, expected) in [
-            (&["-a"][..], None, Some(100), Some("--bwlimit=100")),
-            (&["-a", "--bwlimit=50"], None, Some(100), Some("--bwlimit=50")),
-            (&["-a", "--bwlimit=1m"], None, Some(100), Some("--bwlimit=100")),
-            (&["-a", "--bwlimit=50"], Some(70), Some(100), Some("--bwlimit=70")),
-            (&["-a"], Some(70), None, Some("--bwlimit=70")),
-            (&["-a"], None, None, None),
-        ] {
-            let mut slice = slice(params);
-            slice.remote.rsync.bwlimit = own;
-            let mut words = full_sync_argv(&slice, Deletions::Travel);
-            slow_down(&mut words, &slice, rate);
-            let last = words.iter().rfind(|word| word.as_bytes().starts_with(b"--bwlimit"));
-            assert_eq!(last.and_then(|word| word.to_str()), expected, "{params:?} {own:?} {rate:?}");
-            assert_eq!(words[words.len() - 3..], ["--", "./", "10.0.0.2::web/"]);
-        }
-    }
-
-    #[test]
-    fn delete_off_holds_deletions_whatever_the_job_says() {
-        let mut slice = slice(&["-a"]);
-        slice.delete = false;
-        assert_eq!(full_sync_argv(&slice, Deletions::Travel), full_sync_argv(&slice, Deletions::Held));
-    }
-}
+pub(crate) mod tests;

@@ -46,8 +46,10 @@ pub struct Worker {
     pub(crate) confined: Confined,
     /// The rsync that waits for the next batch.
     warm: Warmth,
-    /// The last job did not reach the remote.
-    unreached: bool,
+    /// How many jobs in a row did not reach the remote.
+    unreached: u32,
+    /// Old names of directories that may be links on the remote still, to what their new names hold.
+    linked: Vec<RelPath>,
     /// What both ends can do, as far as is known.
     pub(crate) abilities: Abilities,
     pub(crate) doubt: Doubt,
@@ -64,7 +66,7 @@ impl Worker {
         let filter = Filter::new(&slice.filter)?;
         let (abilities, doubt) = (Abilities::default(), Doubt::default());
         let warm = Warmth::new(slice.warm);
-        Ok(Worker { slice, filter, confined, warm, unreached: false, abilities, doubt })
+        Ok(Worker { slice, filter, confined, warm, unreached: 0, linked: Vec::new(), abilities, doubt })
     }
 
     /// A path that the next job may need and that this process may no longer reach.
@@ -81,7 +83,8 @@ impl Worker {
         differs: &mut dyn FnMut(Vec<Difference>),
     ) -> JobEnd {
         // A try at a dead port costs next to nothing, an rsync ten milliseconds.
-        if let Some(error) = self.unreached.then(|| reach::knock(&self.slice.remote)).flatten() {
+        if let Some(error) = reach::knock(&self.slice.remote, self.unreached) {
+            self.unreached = self.unreached.saturating_add(1);
             return JobEnd { outcome: Outcome::Unreachable, tail: error, ..JobEnd::good() };
         }
         let mut warm = std::mem::replace(&mut self.warm, Warmth::new(None));
@@ -114,17 +117,19 @@ impl Worker {
             doubt: self.doubt,
             hint: Hint::None,
             complaints: Complaints::default(),
-            linked: Vec::new(),
+            linked: self.linked.clone(),
             parts: Vec::new(),
             end: JobEnd::good(),
         };
         transfers.test_guesses(&job.work, Instant::now());
         transfers.work(job, differs);
-        let Transfers { mut end, warm, abilities, doubt, left, .. } = transfers;
+        let Transfers { mut end, warm, abilities, doubt, left, linked, .. } = transfers;
         end.left = left;
         self.warm = warm;
         self.warm.hear(&end.tail);
-        self.unreached = end.outcome == Outcome::Unreachable;
+        self.unreached =
+            if end.outcome == Outcome::Unreachable { self.unreached.saturating_add(1) } else { 0 };
+        self.linked = if end.outcome == Outcome::Done { Vec::new() } else { linked };
         self.note(abilities, doubt);
         end
     }
@@ -180,8 +185,8 @@ impl Transfers<'_> {
                 Work::Full => self.all(Lists { whole: Some(Whole::Mirror), ..Lists::default() }),
                 Work::Batch(paths) => {
                     let mut lists = list::normalise(paths, |path| self.root.kind(path));
-                    self.moved(&mut lists, &job.moves);
                     self.leave_out_large(&mut lists, paths);
+                    self.moved(&mut lists, &job.moves);
                     self.all(lists);
                 }
                 Work::Verify { tops, by } => self.verify(tops, *by, differs),

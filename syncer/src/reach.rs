@@ -6,14 +6,21 @@ use std::time::Duration;
 
 use common::config::Remote;
 
-use crate::argv::port;
+use crate::argv::{port, sets};
 
 /// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Each time after so many tries an rsync is started all the same: it may know a way that we do not.
+const TRIES: u32 = 10;
 
 /// Knocks at the remote's port. What went wrong; `None` when it is open, or cannot be asked: a name
-/// would have to be looked up first, which may take long, and rsync does that itself.
-pub(crate) fn knock(remote: &Remote) -> Option<String> {
+/// would have to be looked up first, which may take long, and rsync does that itself. `failures`: how
+/// often it could not be reached in a row.
+pub(crate) fn knock(remote: &Remote, failures: u32) -> Option<String> {
+    // A connection of rsync's may come from another address than ours.
+    if failures.is_multiple_of(TRIES) || sets(&remote.rsync.params, "--address", None) {
+        return None;
+    }
     let host: IpAddr = remote.host.parse().ok()?;
     let address = SocketAddr::new(host, port(remote));
     TcpStream::connect_timeout(&address, PATIENCE).err().map(|error| format!("{address}: {error}"))
@@ -31,11 +38,12 @@ mod tests {
         let mut remote = slice(&["-a"]).remote;
         remote.host = "127.0.0.1".to_owned();
         remote.rsync.port = Some(listener.local_addr().unwrap().port());
-        assert_eq!(knock(&remote), None);
+        assert_eq!(knock(&remote, 1), None);
         drop(listener);
-        assert!(knock(&remote).is_some_and(|error| error.contains("refused")));
+        assert!(knock(&remote, 1).is_some_and(|error| error.contains("refused")));
+        assert_eq!(knock(&remote, 10), None, "now and then rsync has a try");
         // Who has to be looked up is not asked.
         remote.host = "localhost".to_owned();
-        assert_eq!(knock(&remote), None);
+        assert_eq!(knock(&remote, 1), None);
     }
 }

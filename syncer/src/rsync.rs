@@ -26,6 +26,8 @@ const MAX_RUN: Duration = Duration::from_hours(24);
 /// is for a remote that defeats it. Long enough for one that is only slow: at the end of a
 /// transfer there may be nothing but a sign of life each half timeout, of some 30 µs.
 const BELT: (Duration, Duration) = (Duration::from_mins(30), Duration::from_millis(1));
+/// So many times rsync's own timeout a list may be gone through without a word.
+const SILENCES: u32 = 5;
 /// The same when the user has switched rsync's timeout off. One that hangs wakes each minute.
 const NO_TIMEOUT: (Duration, Duration) = (Duration::from_hours(1), Duration::from_millis(10));
 
@@ -43,7 +45,7 @@ pub(crate) enum Feed {
 pub(crate) struct Limits {
     /// Without any progress.
     pub(crate) no_progress: Duration,
-    /// The same where rsync itself does not look after it.
+    /// rsync's own timeout, where rsync itself does not look after it.
     pub(crate) silence: Duration,
     /// CPU time that counts as progress.
     pub(crate) work: Duration,
@@ -62,8 +64,14 @@ impl Limits {
         Limits { no_progress, silence, work, total: MAX_RUN }
     }
 
-    /// For a run that has no timeout of its own.
+    /// For a list that has no timeout of its own.
     pub(crate) fn alone(self) -> Limits {
+        Limits { no_progress: self.silence.saturating_mul(SILENCES).min(self.no_progress), ..self }
+    }
+
+    /// The same for a few names and an rsync that has waited: its connection may be no more, and a new
+    /// one is started next.
+    pub(crate) fn resumed(self) -> Limits {
         Limits { no_progress: self.silence, ..self }
     }
 }

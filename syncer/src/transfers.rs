@@ -177,7 +177,7 @@ impl Transfers<'_> {
         deletions: Deletions,
         mut paths: impl Iterator<Item = &'p RelPath>,
     ) -> bool {
-        if form != Form::Shallow || self.by == Comparison::Checksums {
+        if form != Form::Shallow || self.by == Comparison::Checksums || self.load == Load::Any {
             return false;
         }
         let Some(spawned) = self.warm.take_for(self.id, deletions, self.rate) else {
@@ -189,6 +189,9 @@ impl Transfers<'_> {
         let good = goes_on(end.outcome);
         if good {
             self.worst_of(end.outcome, end.status, end.tail);
+        } else {
+            // What befell it may have befallen the other one.
+            self.warm.discard();
         }
         good
     }
@@ -225,6 +228,10 @@ impl Transfers<'_> {
         let is_back = |old: &RelPath| self.root.kind(old.as_bytes()) == Kind::Directory;
         if matches!(errand, Errand::Send(Form::Deep, _)) && self.linked.iter().any(is_back) {
             argv::anew(&mut argv);
+        }
+        if let (Errand::Send(Form::Shallow, _), Load::Any) = (errand, self.load) {
+            // A large file may be put together over there without a word.
+            argv::with_timeout(&mut argv, &self.worker.slice);
         }
         if let (Errand::Send(Form::Whole, Deletions::Travel), Some(most)) = (errand, self.max_delete) {
             argv::bound(&mut argv, most);
@@ -285,7 +292,11 @@ impl Transfers<'_> {
             said.push(stream, text);
         };
         let confined = &self.worker.confined;
-        let limits = if argv::has_timeout(argv) { self.limits } else { self.limits.alone() };
+        let limits = match (argv::has_timeout(argv), &spawned) {
+            (true, _) => self.limits,
+            (false, None) => self.limits.alone(),
+            (false, Some(_)) => self.limits.resumed(),
+        };
         let run = Run { argv, root, confined, feed, line: &mut line, limits };
         let ended = match spawned {
             Some(spawned) => run.resume(spawned, &mut self.pulse),

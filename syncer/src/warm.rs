@@ -22,6 +22,8 @@ use crate::rsync::{Spawned, after};
 
 /// Shortest time for which one is kept, where the server seems to end those that wait.
 const LEAST: Duration = Duration::from_secs(1);
+/// After so long a shorter life is forgotten.
+const FORGOTTEN: Duration = Duration::from_hours(1);
 /// For how long there is none after the server had no connection left.
 const SCARCE: Duration = Duration::from_mins(10);
 /// What such a server says.
@@ -32,8 +34,11 @@ const FAREWELL: Duration = Duration::from_millis(200);
 /// Those that wait, the oldest first, and how long they may.
 pub(crate) struct Warmth {
     waiting: VecDeque<Warm>,
-    /// How long one is kept; `None` where none is wanted.
+    /// How long one may be kept at most; `None` where none is wanted.
+    longest: Option<Duration>,
+    /// How long one is kept, and when one was last found dead.
     life: Option<Duration>,
+    found_dead: Option<Instant>,
     /// Not before this.
     not_before: Option<Instant>,
 }
@@ -41,8 +46,8 @@ pub(crate) struct Warmth {
 impl Warmth {
     /// None waits yet. Each is kept for so many seconds.
     pub(crate) fn new(idle: Option<u32>) -> Warmth {
-        let life = idle.map(|idle| Duration::from_secs(idle.into()));
-        Warmth { waiting: VecDeque::new(), life, not_before: None }
+        let longest = idle.map(|idle| Duration::from_secs(idle.into()));
+        Warmth { waiting: VecDeque::new(), longest, life: longest, found_dead: None, not_before: None }
     }
 
     /// Whether one is to be started, where so many may wait.
@@ -52,6 +57,10 @@ impl Warmth {
 
     /// One more waits.
     pub(crate) fn put(&mut self, warm: Warm) {
+        // A remote that was only started anew does not hang up the next time.
+        if self.found_dead.is_some_and(|at| at.elapsed() > FORGOTTEN) {
+            (self.life, self.found_dead) = (self.longest, None);
+        }
         self.waiting.push_back(warm);
     }
 
@@ -66,6 +75,7 @@ impl Warmth {
             if !warm.is_running() {
                 let waited = warm.since.elapsed();
                 self.life = self.life.map(|life| life.min((waited / 2).max(LEAST)));
+                self.found_dead = Some(Instant::now());
             } else if warm.root == root && warm.deletions == deletions && suits(warm.rate, rate) {
                 return Some(warm.spawned);
             }

@@ -213,11 +213,22 @@ impl Backlog {
         if entry.ready > now || !goes(entry) { None } else { self.take_out(number) }
     }
 
-    /// Since when a path may go at `now` of which `goes` is true, as far as one is found soon.
-    pub fn ready_since(&self, now: Duration, goes: impl Fn(&RelPath, &Entry) -> bool) -> Option<Duration> {
+    /// Since when a path may go at `now` that is `of_kind`, and of which `goes` is true, as far as one is
+    /// found soon.
+    pub fn ready_since(
+        &self,
+        now: Duration,
+        of_kind: impl Fn(&Entry) -> bool,
+        goes: impl Fn(&RelPath) -> bool,
+    ) -> Option<Duration> {
         let ready = self.store.turns().take_while(|(_, (_, entry))| entry.ready <= now);
-        let found = ready.take(MAX_LOOKED).find(|(_, (path, entry))| goes(path, entry));
-        found.map(|(_, (_, entry))| entry.ready)
+        let mut few = ready.take(MAX_SKIPPED).filter(|(_, (_, entry))| of_kind(entry)).take(MAX_LOOKED);
+        few.find(|(_, (path, _))| goes(path)).map(|(_, (_, entry))| entry.ready)
+    }
+
+    /// When the first path may go that may not at `now`.
+    pub fn next_after(&self, now: Duration) -> Option<Duration> {
+        self.store.turns_after(now).next().map(|(_, entry)| entry.ready)
     }
 
     /// Takes everything, whether ready or not.

@@ -48,6 +48,8 @@ pub use sight::{Repair, Sight};
 /// How long the workers' bound holds while nothing finishes: one stuck transfer must not keep
 /// other remotes waiting.
 const STUCK: Duration = Duration::from_millis(500);
+/// What an rsync daemon says that has no connection left.
+const NO_CONNECTION: &str = "max connections";
 /// A syncer that had nothing to do for this long is retired.
 const RETIRE: Duration = Duration::from_secs(600);
 /// How long a stop waits for changes made just before it.
@@ -258,8 +260,11 @@ impl Dispatcher {
     /// When time alone changes something. Work that is due but waits for a child or a worker
     /// is not in it: the child's report will come.
     pub fn deadline(&self, now: Duration) -> Option<Duration> {
-        let remotes =
-            self.remotes.iter().filter(|remote| self.permits(remote.tree).is_some()).map(Remote::deadline);
+        let remotes = self
+            .remotes
+            .iter()
+            .filter(|remote| self.permits(remote.tree).is_some())
+            .map(|remote| remote.deadline(now));
         let crowded = self.working() >= self.workers;
         let stuck = self.lanes().filter(|_| crowded).map(|role| {
             self.waiting_since(now, role).map(|since| since.max(self.last_finish).saturating_add(STUCK))
@@ -370,6 +375,9 @@ impl Dispatcher {
         self.pool.pace(now, role, Pace::Idle, out);
         let Role::Syncer(id, lane) = role else { return };
         self.last_finish = now;
+        if end.tail.contains(NO_CONNECTION) {
+            self.hosts.scarce(now, id);
+        }
         self.take_back(now, role, Some(end.outcome));
         let Some(remote) = self.remotes.get_mut(usize::from(id.0)).filter(|it| !it.is_gone()) else { return };
         let audited = remote.is_auditing(lane);

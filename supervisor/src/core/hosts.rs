@@ -10,6 +10,8 @@ use common::message::{Ahead, Outcome};
 
 use super::{RemoteId, earliest};
 
+/// For how long none waits after a remote had no connection left.
+const SCARCE: Duration = Duration::from_mins(10);
 /// How much longer a waiting rsync counts than it may wait.
 const MOMENT: Duration = Duration::from_secs(1);
 
@@ -26,6 +28,8 @@ pub struct Hosts {
     names: Vec<String>,
     /// Until when an rsync may wait for a remote's next batch.
     leases: BTreeMap<RemoteId, Duration>,
+    /// Until when a remote has no connection to spare.
+    scarce: BTreeMap<RemoteId, Duration>,
     /// Batches under way after which one may.
     promised: BTreeSet<RemoteId>,
 }
@@ -72,12 +76,22 @@ impl Hosts {
         let all = all.chain(&self.promised).filter(|other| others(other)).count();
         let here = self.neighbours(id).filter(others).count();
         let fits = self.most.is_none_or(|most| here < most / 2);
-        if fits && all < self.most_waiting { self.usual() } else { Ahead::Ends }
+        if fits && all < self.most_waiting && !self.is_scarce(now, id) { self.usual() } else { Ahead::Ends }
     }
 
     /// The same for what goes beside a long batch: where nobody counts connections.
-    pub fn ahead_beside(&self) -> Ahead {
-        if self.most.is_none() { self.usual() } else { Ahead::Ends }
+    pub fn ahead_beside(&self, now: Duration, id: RemoteId) -> Ahead {
+        let counted = self.most.is_some() || self.warm.is_none() || self.is_scarce(now, id);
+        if counted { Ahead::Ends } else { Ahead::Waits }
+    }
+
+    /// The remote has no connection left: none waits there for a while.
+    pub fn scarce(&mut self, now: Duration, id: RemoteId) {
+        self.scarce.insert(id, now.saturating_add(SCARCE));
+    }
+
+    fn is_scarce(&self, now: Duration, id: RemoteId) -> bool {
+        self.scarce.get(&id).is_some_and(|until| *until > now)
     }
 
     fn usual(&self) -> Ahead {

@@ -63,7 +63,7 @@ pub(crate) fn linked(slice: &SyncSlice, abilities: Abilities, from: &RelPath, to
     old.push(OsStr::from_bytes(from.as_bytes()));
     words.push(joined("--link-dest=", &old));
     words.extend(slice.remote.rsync.bwlimit.map(|rate| format!("--bwlimit={rate}").into()));
-    words.extend(connection::words(slice, Clock::Ours));
+    words.extend(connection::words(slice, Clock::Rsyncs));
     let mut destination = connection::destination(slice);
     destination.push(OsStr::from_bytes(to.as_bytes()));
     destination.push("/");
@@ -90,7 +90,7 @@ mod tests {
     #[test]
     fn the_command() {
         let words = linked(&slice(&["-artz"]), Abilities::default(), &path("a/old"), &path("p/q/new"));
-        insta::assert_snapshot!(shown(&words), @"/usr/bin/rsync -artz --recursive --delete --force --no-relative --modify-window=-1 --link-dest=../../../a/old --sockopts=TCP_NODELAY --contimeout=10 --no-motd -- ./ 10.0.0.2::web/p/q/new/");
+        insta::assert_snapshot!(shown(&words), @"/usr/bin/rsync -artz --recursive --delete --force --no-relative --modify-window=-1 --link-dest=../../../a/old --sockopts=TCP_NODELAY --contimeout=10 --timeout=60 --no-motd -- ./ 10.0.0.2::web/p/q/new/");
     }
 
     #[test]

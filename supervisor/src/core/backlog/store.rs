@@ -116,6 +116,12 @@ impl Store {
         self.by_turn.iter().filter_map(|number| Some((number, self.at(number)?)))
     }
 
+    /// What has its turn after `now`, in the order of turns.
+    pub(super) fn turns_after(&self, now: Duration) -> impl Iterator<Item = &Taken> {
+        let first = Some((now, u32::MAX, u32::MAX));
+        self.by_turn.from(move |it| turn_of(&self.places, it) <= first).filter_map(|number| self.at(number))
+    }
+
     fn at(&self, number: u32) -> Option<&Taken> {
         self.places.get(index(number))?.as_ref()
     }

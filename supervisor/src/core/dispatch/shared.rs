@@ -55,7 +55,7 @@ impl Dispatcher {
         let connections = self.remotes.get(usize::from(id.0)).map_or(0, |remote| remote.connections);
         let ahead = match lane {
             Lane::Batch => self.hosts.ahead(now, id),
-            Lane::Express => self.hosts.ahead_beside(),
+            Lane::Express => self.hosts.ahead_beside(now, id),
             Lane::Full => Ahead::Ends,
         };
         let ahead = match connections {

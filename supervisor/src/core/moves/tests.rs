@@ -64,7 +64,7 @@ fn the_removal_waits_for_the_new_name() {
 fn it_does_not_wait_for_ever() {
     let mut remote = remote();
     leave(&mut remote, 0, "old", "new");
-    assert_eq!(remote.deadline(), Some(PATIENCE));
+    assert_eq!(remote.deadline(at(0)), Some(PATIENCE));
     assert_eq!(moves(&mut remote, 5000), [""; 0]);
     change(&mut remote, 5001, "new", Dirt::Deep);
     end(&mut remote, 5002, Outcome::Done);

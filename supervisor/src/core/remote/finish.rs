@@ -107,7 +107,9 @@ impl Remote {
         if end.outcome == Outcome::Done {
             self.note_pace(now, &flight);
         }
-        let taken = self.set_apart(now, flight.taken, &end.left);
+        // Who was sent by itself cannot be left out.
+        let left = if flight.heavy { &[][..] } else { &end.left };
+        let taken = self.set_apart(now, flight.taken, left);
         match end.outcome {
             Outcome::Done | Outcome::RootEmpty => {
                 self.batch_bytes = self.batch_bytes.saturating_mul(2).min(MAX_JOB_BYTES);

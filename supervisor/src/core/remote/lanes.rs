@@ -4,6 +4,7 @@
 //! What must not wait that long goes beside, in the express lane: while nothing but large files is
 //! under way, or the remote is far, all that is ready; else only changes that are alone ([`super::lonely`]).
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use common::event::{Change, DOUBTED, Dirt, RootId};
@@ -43,9 +44,12 @@ impl Remote {
             return None;
         }
         match lane {
+            Lane::Batch if self.is_working(Lane::Express) => {
+                self.backlog.ready_since(now, |_| true, |path| !self.flights.blocks(lane, path))
+            }
             Lane::Batch => self.backlog.next_ready().filter(|&ready| ready <= now),
             Lane::Express if self.is_open_beside() => {
-                self.backlog.ready_since(now, |path, entry| self.goes_beside(path, entry))
+                self.backlog.ready_since(now, |entry| !entry.heavy, |path| !self.flights.blocks(lane, path))
             }
             Lane::Express => self.lonely_since().filter(|&since| since <= now),
             Lane::Full if self.full.wanted.is_some() && now >= self.full.not_before => {
@@ -57,10 +61,13 @@ impl Remote {
     }
 
     /// When time alone will give a lane work.
-    pub fn deadline(&self) -> Option<Duration> {
-        let batch = self.backlog.next_ready().filter(|_| {
-            !self.is_working(Lane::Batch) || (self.is_open_beside() && !self.is_working(Lane::Express))
-        });
+    pub fn deadline(&self, now: Duration) -> Option<Duration> {
+        let open =
+            !self.is_working(Lane::Batch) || (self.is_open_beside() && !self.is_working(Lane::Express));
+        // What may go now, and waits for a lane or a worker, is none of it.
+        let batch =
+            if now < self.not_before { self.backlog.next_ready() } else { self.backlog.next_after(now) };
+        let batch = batch.filter(|_| open);
         let lonely = self.lonely_since().filter(|_| !self.is_working(Lane::Express));
         let full = self.full.wanted.filter(|_| !self.is_working(Lane::Full)).map(|_| self.full.not_before);
         let audit = self.audit.0.as_ref().filter(|_| !self.is_working(Lane::Full)).map(|audit| audit.since);
@@ -156,9 +163,14 @@ impl Remote {
         let flights = &self.flights;
         let blocked = |path: &RelPath| flights.blocks(lane, path);
         let waits = |entry: &Entry| lane == Lane::Express || now < entry.ready.saturating_add(YIELDS);
-        let light = |path: &RelPath, entry: &Entry| blocked(path) || (entry.heavy && waits(entry));
+        let met_heavy = Cell::new(false);
+        let light = |path: &RelPath, entry: &Entry| {
+            let heavy = entry.heavy && waits(entry);
+            met_heavy.set(met_heavy.get() || heavy);
+            heavy || blocked(path)
+        };
         let taken = self.backlog.take(now, most, light);
-        if taken.is_empty() && lane == Lane::Batch {
+        if taken.is_empty() && lane == Lane::Batch && met_heavy.get() {
             return self.backlog.take(now, most, |path, _| blocked(path));
         }
         taken
@@ -180,10 +192,6 @@ impl Remote {
         let batch = self.flights.of(Lane::Batch);
         let (took, jobs) = self.quickest;
         batch.is_some_and(|batch| batch.heavy || (jobs >= KNOWN && took > FAR))
-    }
-
-    fn goes_beside(&self, path: &RelPath, entry: &Entry) -> bool {
-        !entry.heavy && !self.flights.blocks(Lane::Express, path)
     }
 
     /// When the first lonely change may go beside the batch under way.

@@ -20,7 +20,8 @@ const MOST: usize = 32;
 const NEW: Duration = Duration::from_secs(5);
 /// Most new directories that are remembered. While there are more nothing is alone.
 const NEW_DIRECTORIES: usize = 8192;
-/// How often those that have found company are looked for, where there are so many.
+/// How often those that have found company, or found nobody to take them, are looked for, where there
+/// are so many.
 const WEED: Duration = Duration::from_millis(2);
 /// Most directories that are counted in a window.
 const DIRECTORIES: usize = 1024;
@@ -75,7 +76,8 @@ impl Lonely {
         }
         if self.waiting.len() > MOST && now.saturating_sub(self.weeded) >= WEED {
             let mut waiting = std::mem::take(&mut self.waiting);
-            waiting.retain(|(_, path)| self.is_alone(path));
+            let is_young = |since: Duration| now.saturating_sub(since) < WINDOW.saturating_mul(2);
+            waiting.retain(|(since, path)| is_young(*since) && self.is_alone(path));
             (self.waiting, self.weeded) = (waiting, now);
         }
         if self.waiting.len() <= MOST && self.is_alone(path) && !self.waiting.iter().any(|(_, it)| it == path)
@@ -166,9 +168,10 @@ mod tests {
         }
         assert_eq!(lonely.due(), None);
         assert!(lonely.counts[1].len() <= DIRECTORIES && lonely.waiting.len() <= MOST + 1);
-        // What has found company since makes room.
-        for n in 0..10_000 {
-            lonely.note(at(1050), &path(&format!("0/{n}")));
+        // What nobody took makes room: it goes with the next batch.
+        for n in 0..10 {
+            lonely.note(at(3000 + n), &path("a/x"));
         }
+        assert_eq!(lonely.take(at(3020)), [path("a/x")]);
     }
 }
