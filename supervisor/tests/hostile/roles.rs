@@ -103,7 +103,7 @@ fn raw_frame(role: &str, name: &str) -> io::Result<Vec<u8>> {
         "length-too-long" => [numbers(&[16, 1000]), vec![7; 16]].concat(),
         "length-huge" => numbers(&[16, 1 << 46]),
         "length-negative" => numbers(&[16, u64::MAX]),
-        "four-bytes" => vec![4, 0, 0, 0],
+        "four-bytes" => vec![0x7f, 0, 0, 0],
         "eight-bytes" => numbers(&[8]),
         "oversize" => vec![0; MAX_FRAME + 1],
         "empty" => vec![],
