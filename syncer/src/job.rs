@@ -127,8 +127,7 @@ impl Worker {
         end.left = left;
         self.warm = warm;
         self.warm.hear(&end.tail);
-        self.unreached =
-            if end.outcome == Outcome::Unreachable { self.unreached.saturating_add(1) } else { 0 };
+        self.unreached = if reach::was_nobody_there(&end) { self.unreached.saturating_add(1) } else { 0 };
         self.linked = if end.outcome == Outcome::Done { Vec::new() } else { linked };
         self.note(abilities, doubt);
         end

@@ -5,13 +5,23 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use common::config::Remote;
+use common::message::Outcome;
 
 use crate::argv::{port, sets};
+use crate::job::JobEnd;
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Each time after so many tries an rsync is started all the same: it may know a way that we do not.
 const TRIES: u32 = 10;
+
+/// rsync's words when nobody listens there, and its exit status when nobody answers.
+const NOBODY: (&str, i32) = ("failed to connect", 35);
+
+/// Whether a job did not even get a connection. Who hangs up is there, and is not knocked at.
+pub(crate) fn was_nobody_there(end: &JobEnd) -> bool {
+    end.outcome == Outcome::Unreachable && (end.tail.contains(NOBODY.0) || end.status == NOBODY.1)
+}
 
 /// Knocks at the remote's port. What went wrong; `None` when it is open, or cannot be asked: a name
 /// would have to be looked up first, which may take long, and rsync does that itself. `failures`: how
