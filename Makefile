@@ -4,9 +4,10 @@
 CARGO ?= cargo
 PREFIX ?= /usr/local
 DESTDIR ?=
-BIN = target/release/sersync-supervisor
+TARGET = $(or $(CARGO_TARGET_DIR),target)
+BIN = $(TARGET)/release/sersync-supervisor
 
-.PHONY: all demo test faults bench install deps test-deps bench-deps
+.PHONY: all demo test faults fuzz bench man deb test-deb static install deps test-deps bench-deps
 
 all: $(BIN)
 
@@ -36,6 +37,13 @@ test: test-deps
 faults: test-deps
 	FAULTS=long RUST_TEST_THREADS=$${RUST_TEST_THREADS:-4} $(CARGO) test --release -p supervisor --locked --test faults -- --nocapture
 
+# Ten minutes each; a nightly compiler and `cargo install cargo-fuzz --locked`.
+fuzz:
+	for target in config frames lists; do \
+		cargo +nightly fuzz run -O $$target fuzz/corpus/$$target supervisor/tests/broken \
+			-- -max_total_time=600 || exit 1; \
+	done
+
 # Measures the release build beside plain rsync and its peers, and writes the tables and plots of
 # docs/performance.md: about half an hour on a quiet machine, as root. Parts: ONLY=W1,W5 REPS=3 PEERS=none.
 bench: $(BIN) bench-deps
@@ -50,6 +58,33 @@ bench-deps: deps
 		dpkg -s $$peer >/dev/null 2>&1 || { apt-get update -q && apt-get install -y -q $$peer; } || true; \
 	done
 
+# Manual pages and completions, out of the code and docs/configuration.md. `make test` fails where these
+# are not what this writes.
+man: test-deps
+	mkdir -p packaging/man packaging/completions
+	WRITE_MAN=1 $(CARGO) test -p supervisor --locked --test packaging pages_and_completions_are_current
+
+# The Debian package: target/debian/sersync-supervisor_VERSION_ARCH.deb. cargo-deb is fetched once.
+CARGO_DEB = $(or $(shell command -v cargo-deb),$(HOME)/.cache/sersync/bin/cargo-deb)
+deb: deps
+	@[ -x $(CARGO_DEB) ] || $(CARGO) install cargo-deb --locked --version 3.8.0 --root $(HOME)/.cache/sersync
+	@command -v dpkg-shlibdeps >/dev/null || { apt-get update -q && apt-get install -y -q dpkg-dev; }
+	$(CARGO_DEB) -p supervisor --locked
+
+# Installs, upgrades, removes and purges the package in a Debian of its own. Takes root, a mirror of Debian and
+# ten minutes, so it is no part of `make test`.
+test-deb: deb
+	@command -v debootstrap lintian systemd-nspawn | wc -l | grep -q 3 \
+		|| { apt-get update -q && apt-get install -y -q debootstrap lintian systemd-container; }
+	packaging/test-package $$(ls -t $(TARGET)/debian/sersync-supervisor_*.deb | head -1)
+
+# One file that needs no library of the machine it runs on. What differs: docs/operations.md.
+MUSL = $(shell uname -m)-unknown-linux-musl
+static:
+	rustup target add $(MUSL)
+	@command -v musl-gcc >/dev/null || { apt-get update -q && apt-get install -y -q musl-tools; }
+	$(CARGO) build --release --locked -p supervisor --target $(MUSL)
+
 install: $(BIN)
 	install -D -m 0755 $(BIN) $(DESTDIR)$(PREFIX)/sbin/sersync-supervisor
 	install -d $(DESTDIR)$(PREFIX)/bin
@@ -57,7 +92,7 @@ install: $(BIN)
 	[ -e $(DESTDIR)/etc/sersync/confxml.xml ] || install -D -m 0640 confxml.xml $(DESTDIR)/etc/sersync/confxml.xml
 	for unit in sersync-supervisor sersync-strict; do \
 		install -d $(DESTDIR)/usr/lib/systemd/system && \
-		sed 's|/usr/bin/sersync-supervisor|$(PREFIX)/sbin/sersync-supervisor|' packaging/$$unit.service \
+		sed 's|/usr/sbin/sersync-supervisor|$(PREFIX)/sbin/sersync-supervisor|' packaging/$$unit.service \
 			> $(DESTDIR)/usr/lib/systemd/system/$$unit.service || exit 1; \
 	done
 	install -D -m 0644 packaging/sysusers.d/sersync.conf $(DESTDIR)/usr/lib/sysusers.d/sersync.conf
@@ -68,3 +103,12 @@ install: $(BIN)
 		$(DESTDIR)$(PREFIX)/share/sersync/sersync-supervisor-cgroup.conf
 	install -D -m 0644 packaging/sersync-supervisor-fanotify.conf \
 		$(DESTDIR)$(PREFIX)/share/sersync/sersync-supervisor-fanotify.conf
+	for section in 5 8; do \
+		install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man$$section packaging/man/*.$$section || exit 1; \
+	done
+	install -D -m 0644 packaging/completions/sersync-supervisor.bash \
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/sersync-supervisor
+	install -D -m 0644 packaging/completions/_sersync-supervisor \
+		$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_sersync-supervisor
+	install -D -m 0644 packaging/completions/sersync-supervisor.fish \
+		$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/sersync-supervisor.fish

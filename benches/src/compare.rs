@@ -93,6 +93,26 @@ impl Wait {
     }
 }
 
+/// The same for several: when each was equal as far as can be seen without reading, one after the other,
+/// and what is wrong once they all are. To read one takes time in which the next is not looked at.
+pub(crate) fn wait_all_equal(
+    source: &Path,
+    replicas: &[PathBuf],
+    since: Instant,
+    cap: Duration,
+) -> Vec<Wait> {
+    let wanted = Listing::of(source);
+    let took: Vec<Duration> = replicas
+        .iter()
+        .map(|replica| {
+            wanted.wait_for(replica, since, cap);
+            since.elapsed()
+        })
+        .collect();
+    let wrong = |replica: &PathBuf| differences(&wanted, source, replica);
+    replicas.iter().zip(took).map(|(replica, took)| Wait { took, wrong: wrong(replica) }).collect()
+}
+
 /// Waits until `replica` equals `source`, which rests, or `cap` has passed since `since`.
 pub(crate) fn wait_equal(source: &Path, replica: &Path, since: Instant, cap: Duration) -> Wait {
     let wanted = Listing::of(source);

@@ -24,7 +24,7 @@ const LOST: Duration = Duration::from_secs(25);
 pub(crate) enum Form {
     /// 100 edits of as many files.
     Plain,
-    /// 500 edits, every other one of the same file, and no compression.
+    /// 500 edits, every other one of the same file.
     Hot,
 }
 
@@ -51,13 +51,6 @@ impl Form {
             Form::Plain | Form::Hot => format!("{:03}/{}", n % 20, n % 50),
         }
     }
-
-    fn params(self) -> &'static str {
-        match self {
-            Form::Plain => PARAMS,
-            Form::Hot => "-art",
-        }
-    }
 }
 
 /// Runs W1 once. A peer is edited for no longer than half of its cap.
@@ -71,7 +64,7 @@ pub(crate) fn run(form: Form, contender: Contender, ground: &Ground, options: &O
         by_hand(form, contender, ground, &daemon)?
     } else {
         let remotes = vec![(daemon.port, 0)];
-        let plan = Plan { ground, options, source: ground.source(), remotes, params: form.params() };
+        let plan = Plan { ground, options, source: ground.source(), remotes, params: PARAMS };
         let mut running = Running::start(contender, &plan)?;
         run::await_ready(&mut running, ground)?;
         let end = Instant::now() + run::cap(contender, options) / 2;

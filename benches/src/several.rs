@@ -3,11 +3,11 @@
 
 use std::time::{Duration, Instant};
 
-use crate::compare::wait_equal;
+use crate::compare::{wait_all_equal, wait_equal};
 use crate::contender::{Contender, Plan, Running};
 use crate::ground::{Ground, Rsyncd, free_port};
 use crate::options::Options;
-use crate::outcome::{Outcome, real};
+use crate::outcome::{Outcome, failed, real};
 use crate::processes::Meter;
 use crate::record::{Figures, Record};
 use crate::run::{self, PARAMS};
@@ -15,11 +15,14 @@ use crate::workload::Workload;
 
 /// Runs it once.
 pub(crate) fn run(contender: Contender, ground: &Ground, options: &Options) -> Outcome<Record> {
+    let mut figures = Figures::default();
+    if contender == Contender::Ours {
+        figures.set("single_s", single(ground, options)?);
+    }
     ground.clear(3)?;
     Workload::Down.prepare(ground)?;
     let daemon = Rsyncd::start(ground, free_port()?, 3)?;
     let (source, part) = (ground.source(), Workload::Down.name());
-    let mut figures = Figures::default();
     if contender == Contender::Limit {
         run::plain_rsync(&source, daemon.port, 0)?;
         Workload::Down.perform(ground)?;
@@ -39,8 +42,8 @@ pub(crate) fn run(contender: Contender, ground: &Ground, options: &Options) -> O
     let (meter, cap) = (Meter::start(running.pid()), run::cap(contender, options));
     Workload::Down.perform(ground)?;
     let start = Instant::now();
-    let first = wait_equal(&source, &ground.replica(0), start, cap);
-    let second = wait_equal(&source, &ground.replica(1), start, cap);
+    let up = wait_all_equal(&source, &[ground.replica(0), ground.replica(1)], start, cap);
+    let [first, second] = up[..] else { return Err(failed("two replicas")) };
     run::note_wait(&mut figures, "conv_s", first);
     run::note_wait(&mut figures, "second_s", second);
     let back = Instant::now();
@@ -52,4 +55,20 @@ pub(crate) fn run(contender: Contender, ground: &Ground, options: &Options) -> O
     running.check()?;
     let note = [first, second, third].into_iter().find_map(run::verdict);
     Ok(figures.done(part, contender.name(), note))
+}
+
+/// The same for one remote only, in seconds.
+fn single(ground: &Ground, options: &Options) -> Outcome<f64> {
+    ground.clear(1)?;
+    Workload::Down.prepare(ground)?;
+    let daemon = Rsyncd::start(ground, free_port()?, 1)?;
+    let remotes = vec![(daemon.port, 0)];
+    let plan = Plan { ground, options, source: ground.source(), remotes, params: PARAMS };
+    let mut running = Running::start(Contender::Ours, &plan)?;
+    run::await_ready(&mut running, ground)?;
+    Workload::Down.perform(ground)?;
+    let start = Instant::now();
+    let wait = wait_equal(&ground.source(), &ground.replica(0), start, run::PATIENCE);
+    running.check()?;
+    Ok(wait.took.as_secs_f64())
 }

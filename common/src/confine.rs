@@ -47,7 +47,7 @@ pub use confined::Confined;
 pub use kernel::Kernel;
 pub use lowered::{Footing, Lowering, keep_only_kill, lower, with_files_of};
 pub use marks::{Handle, MarkError, Marked, handle, mark};
-pub use raw::{die_with_parent, local_hour, without_capabilities};
+pub use raw::{die_with_parent, ignore, local_hour, without_capabilities};
 pub use spec::{Access, Confinement, Demand, Domain, FileRule, Identity, IoPriority, Limits, Syscalls};
 
 /// Value of `RES_OPTIONS` for all roles and what they start: the C library asks name servers over

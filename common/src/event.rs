@@ -79,6 +79,26 @@ pub enum Dirt {
 }
 
 impl Dirt {
+    const ALL: [Dirt; 5] = [Dirt::Touched, Dirt::Removed, Dirt::RemovedDir, Dirt::Deep, Dirt::Sweep];
+
+    /// What stands for it on a wire and on disk.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        match self {
+            Dirt::Touched => 0,
+            Dirt::Removed => 1,
+            Dirt::RemovedDir => 2,
+            Dirt::Deep => 3,
+            Dirt::Sweep => 4,
+        }
+    }
+
+    /// What a number stands for; `None` for one that stands for nothing.
+    #[must_use]
+    pub fn of_number(number: u8) -> Option<Dirt> {
+        Dirt::ALL.into_iter().find(|dirt| dirt.number() == number)
+    }
+
     /// What a path is when `next` happens to it while `self` has not been dealt with.
     #[must_use]
     pub fn then(self, next: Dirt) -> Dirt {

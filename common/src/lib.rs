@@ -9,7 +9,9 @@
 //! | [`message`] | orders down, reports up: one enum per role and direction |
 //! | [`wire`] | boundary: capped frames upwards, typed channels downwards |
 //! | [`confine`] | boundary: the numbered list that makes a process powerless |
+//! | [`handover`] | boundary: descriptors that were opened for a role |
 //! | [`log`] | how a role and the supervisor log |
+//! | [`status`] | what a running supervisor tells of itself |
 //! | [`exit`] | exit codes |
 //!
 //! Nothing here knows a role.
@@ -19,8 +21,10 @@ pub mod confine;
 pub mod event;
 pub mod exit;
 pub mod filter;
+pub mod handover;
 pub mod keep;
 pub mod log;
 pub mod message;
 pub mod path;
+pub mod status;
 pub mod wire;

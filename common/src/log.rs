@@ -6,12 +6,11 @@
 
 use std::ffi::OsStr;
 use std::fmt;
-use std::io::{self, LineWriter, Write};
+use std::io::{self, LineWriter};
 use std::os::unix::ffi::OsStrExt;
 
 use bstr::ByteSlice;
 use log::{Level, LevelFilter};
-use nix::sys::stat::fstat;
 use simplelog::{ConfigBuilder, WriteLogger};
 
 /// Starts logging in a role: `[LEVEL] message`, no time; [`split_level`] reads it back.
@@ -19,19 +18,6 @@ pub fn start_role() {
     let config = bare().set_time_level(LevelFilter::Off).build();
     // A second logger in one process is refused; the first one stays.
     let _ = WriteLogger::init(LevelFilter::Info, config, LineWriter::new(io::stderr()));
-}
-
-/// Starts logging in the supervisor: with UTC time to a terminal or file, with the priority
-/// prefix that journald understands where standard error is the journal.
-pub fn start_supervisor() {
-    let mut config = bare();
-    if stderr_is_journal() {
-        config.set_time_level(LevelFilter::Off);
-        let _ = WriteLogger::init(LevelFilter::Info, config.build(), LineWriter::new(Journal));
-    } else {
-        config.set_time_format_rfc3339();
-        let _ = WriteLogger::init(LevelFilter::Info, config.build(), LineWriter::new(io::stderr()));
-    }
 }
 
 /// Takes the level off a line that a role wrote. Lines that are not of our making (a panic,
@@ -94,35 +80,4 @@ fn bare() -> ConfigBuilder {
         .set_location_level(LevelFilter::Off)
         .set_max_level(LevelFilter::Error);
     config
-}
-
-/// systemd says in `JOURNAL_STREAM` which device and inode the journal is.
-fn stderr_is_journal() -> bool {
-    let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
-    fstat(io::stderr()).is_ok_and(|stat| stream == format!("{}:{}", stat.st_dev, stat.st_ino))
-}
-
-/// Standard error, with `[LEVEL]` turned into journald's `<n>`.
-struct Journal;
-
-impl Write for Journal {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.write_all(line).map(|()| line.len())
-    }
-
-    fn write_all(&mut self, line: &[u8]) -> io::Result<()> {
-        let text = line.to_str_lossy();
-        let (level, rest) = split_level(&text);
-        let priority = match level {
-            Level::Error => 3,
-            Level::Warn => 4,
-            Level::Info => 6,
-            Level::Debug | Level::Trace => 7,
-        };
-        write!(io::stderr(), "<{priority}>{rest}")
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        io::stderr().flush()
-    }
 }

@@ -5,6 +5,7 @@
 //! There is no version: both ends are the same executable.
 
 pub mod batch;
+mod page;
 mod sync;
 
 use std::ffi::OsString;
@@ -14,9 +15,11 @@ use serde::{Deserialize, Serialize};
 use crate::config::{Call, FilterExpression, PluginKind, Switches, WatcherKind};
 use crate::confine::Confinement;
 use crate::event::{Change, RootId, TreeId};
+use crate::filter::EntryKind;
 use crate::keep::NameOp;
 use crate::path::RelPath;
 
+pub use page::*;
 pub use sync::*;
 
 /// How often a role says that it lives while it works, in seconds.
@@ -31,6 +34,11 @@ pub const MAX_JOB_BYTES: usize = 150 << 10;
 /// Most renames that one job names: each may cost a run of its own.
 pub const MAX_MOVES: usize = 16;
 
+/// What `fs.inotify.max_user_watches` should be for so many directories: a fifth more, to grow into.
+pub fn watches_wanted(needed: u64) -> u64 {
+    needed.saturating_add(needed.div_ceil(5))
+}
+
 /// To the watcher.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WatcherOrder {
@@ -42,6 +50,9 @@ pub enum WatcherOrder {
     List(u32),
     /// Report all that happened until now, then [`WatcherReport::Flushed`] with this number.
     Flush(u64),
+    /// Say [`WatcherReport::Looked`] with this number once all that the kernel had queued until now was
+    /// reported. Unlike a flush it hurries nothing that is done by and by.
+    Look(u64),
     /// Say [`WatcherReport::Proved`] with this number, at once.
     Prove(u64),
 }
@@ -96,11 +107,13 @@ pub enum WatcherReport {
     },
     /// Paths that are dirty, in the order of their events.
     Changes(TreeId, Vec<Change>),
-    /// A directory has another name in the same tree. The change of each follows, but for what was
-    /// reported before; this only helps to bring them over.
+    /// A directory, or a file of [`WORTH_MOVING`] and more, has another name in the same tree. The change
+    /// of each follows, but for what was reported before; this only helps to bring them over.
     Moved {
         /// Which tree.
         tree: TreeId,
+        /// What has it.
+        kind: EntryKind,
         /// The old name.
         from: RelPath,
         /// The new one.
@@ -153,6 +166,13 @@ pub enum WatcherReport {
     NamesLost,
     /// All that happened before [`WatcherOrder::Flush`] came was reported.
     Flushed(u64),
+    /// All that the kernel had queued when [`WatcherOrder::Look`] came was reported.
+    Looked {
+        /// The number of the order.
+        number: u64,
+        /// How many directories of each tree are watched, in the order of the trees.
+        directories: Vec<u64>,
+    },
     /// All orders up to this [`WatcherOrder::Prove`] were read.
     Proved(u64),
     /// A sign of life; when busy the next follows within [`BUSY_BEAT_SECS`].

@@ -1,5 +1,5 @@
-//! The role that tells others of what has been mirrored: one confined process for the plugin
-//! that is on (command, socket, http or refreshCDN).
+//! The roles that tell others: one confined process for the plugin that is on (command, socket, http or
+//! refreshCDN), which tells of what has been mirrored; and one that serves the page.
 //!
 //! An order holds changes; each ends in one [`Verdict`](common::message::Verdict). What is told
 //! when, and what is tried again, is the supervisor's. The watched tree is never looked at.
@@ -15,6 +15,7 @@
 //! | `exchange`, `address` | connections at once over one poll loop; host names |
 //! | `http`, `trust` | a POST; whom TLS believes |
 //! | `expression` | regular expressions of the config |
+//! | [`page`] | another role: the page and its metrics, for whoever looks on |
 #![forbid(unsafe_code)]
 
 mod address;
@@ -26,6 +27,7 @@ mod exchange;
 mod expression;
 mod http;
 mod news;
+pub mod page;
 mod plugin;
 mod refresh_cdn;
 mod secrets;

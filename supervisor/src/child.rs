@@ -15,7 +15,7 @@ use std::thread;
 use common::confine::{self, Confinement};
 use common::keep::KeeperOrder;
 use common::log::split_level;
-use common::message::{PluginOrder, SyncerOrder, WatcherOrder};
+use common::message::{Advance, PageOrder, PluginOrder, SyncerOrder, WatcherOrder};
 use common::wire::{Rendezvous, call_off, report_socket};
 use ipc_channel::ipc::IpcSender;
 use log::{Level, log};
@@ -33,6 +33,12 @@ const MAX_LINE: usize = 4096;
 const LINE_BUDGET: u32 = 100;
 /// The same while debugging, when each event is a line.
 const DEBUG_LINE_BUDGET: u32 = 100_000;
+
+/// Most reports of progress of a child between two refills, a second apart or more: one that was stopped for a
+/// while says several at once.
+const MAX_ADVANCES: u32 = 1000;
+/// Most questions of a page in that time.
+const MAX_ASKS: u32 = 20;
 
 /// Said by the helper thread of a start: the child with this pid came to the rendezvous, or
 /// nobody did.
@@ -95,6 +101,12 @@ pub struct Child {
     proof: Option<u64>,
     /// Under which number it was told of each flush that was asked for.
     flushes: VecDeque<(u64, u64)>,
+    /// The number under which it was told to look, until it has.
+    look: Option<u64>,
+    /// Reports of progress since the last refill.
+    advances: u32,
+    /// Questions of a page since the last refill.
+    asks: u32,
     name: String,
     rendezvous: String,
     orders: Option<Orders>,
@@ -128,6 +140,7 @@ impl Child {
             Role::Syncer(..) => "syncer",
             Role::Plugin(_) => "plugin",
             Role::Keeper => "keeper",
+            Role::Page => "page",
         };
         let output = match output {
             Some(output) => Stdio::from(output),
@@ -146,6 +159,7 @@ impl Child {
             Role::Syncer(..) => meet(start, Orders::Syncer, met, wake)?,
             Role::Plugin(_) => meet(start, Orders::Plugin, met, wake)?,
             Role::Keeper => meet(start, Orders::Keeper, met, wake)?,
+            Role::Page => meet(start, Orders::Page, met, wake)?,
         };
         Ok(Child {
             role,
@@ -161,6 +175,9 @@ impl Child {
             unproven: 0,
             proof: None,
             flushes: VecDeque::new(),
+            look: None,
+            advances: 0,
+            asks: 0,
             name,
             rendezvous,
             orders: None,
@@ -217,16 +234,35 @@ impl Child {
     /// Gives the child room to log again, and says what it was not allowed to.
     pub fn refill(&mut self) {
         self.budget = line_budget(self.debug);
-        self.loud = 0;
+        (self.loud, self.advances, self.asks) = (0, 0, 0);
         let dropped = std::mem::take(&mut self.dropped);
         if dropped > 0 {
             log!(Level::Warn, "{}: dropped lines={dropped}; it logs too much", self.name);
         }
     }
 
+    /// It has come so far, it says. An honest one says so twice a second at most; while we are held up, as many
+    /// gather as its socket takes, some hundred.
+    pub fn advances(&mut self, advance: &Advance) -> Result<(), String> {
+        self.advances = self.advances.saturating_add(1);
+        let is_whole = advance.percent <= 100 && advance.to_check.is_none_or(|(left, all)| left <= all);
+        if is_whole && self.advances <= MAX_ADVANCES {
+            Ok(())
+        } else {
+            Err("progress that makes no sense".to_owned())
+        }
+    }
+
+    /// It wants to know how all is, it says. An honest one says so twice a second at most.
+    pub fn asks(&mut self) -> Result<(), String> {
+        self.asks = self.asks.saturating_add(1);
+        if self.asks <= MAX_ASKS { Ok(()) } else { Err("more questions than a page has".to_owned()) }
+    }
+
     /// True when lines of it were dropped and not yet accounted for.
     pub fn owes_lines(&self) -> bool {
-        self.dropped > 0 || self.loud > 0 || self.budget < line_budget(self.debug)
+        let counted = [self.loud, self.advances, self.asks].into_iter().any(|count| count > 0);
+        counted || self.dropped > 0 || self.budget < line_budget(self.debug)
     }
 
     /// Remembers where its limits are.
@@ -252,6 +288,7 @@ impl Child {
                 Role::Syncer(..) => call_off::<SyncerOrder>(&self.rendezvous),
                 Role::Plugin(_) => call_off::<PluginOrder>(&self.rendezvous),
                 Role::Keeper => call_off::<KeeperOrder>(&self.rendezvous),
+                Role::Page => call_off::<PageOrder>(&self.rendezvous),
             }
         }
         self.leaf

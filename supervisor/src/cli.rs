@@ -10,7 +10,9 @@ use common::config::{PluginName, Repair};
 use common::log::Shown;
 use common::message::Comparison;
 
+use crate::check::Wants;
 use crate::control::protocol::{DeletesWhat, MAX_TIMEOUT, Request};
+use crate::status::client::{Form, Times, Wish};
 
 /// Workers when `-n` is not given, or is 0 or no number, as ever.
 pub const DEFAULT_WORKERS: usize = 10;
@@ -24,14 +26,24 @@ Subcommands:
   demo    mirror a small tree to a private rsync daemon, to see it work
   doctor  try, as each role of the config, what it must not be able to do, and look for what is missing;
           exit status 0 only if all is refused
+  check [--remotes] [--dump] [--strict]
+          say everything that is wrong with the config of -o, with its place and its cure, and start nothing;
+          exit status 78 where a supervisor would not start or a remote cannot be used
+  plan [--remote HOST::MODULE]
+          what a full sync would do now, deletions first, and nothing is done; exit status 0: nothing, 1: something,
+          69: a remote could not be compared
+  explain PATH
+          whether the path is mirrored and watched, which rule decides, and where it waits; exit status 1 if not
   verify [--repair] [--checksum] [--remote HOST::MODULE]
           compare remotes with the source and print what differs; with --repair, send that again
   wait [--remote HOST::MODULE] [--timeout SECONDS]
           end when all that was seen up to now is confirmed
+  status [--watch] [--json] [--socket FILE]
+          how all is: which remote lags, since when, why, and what to do; docs/status.md explains the JSON
   deletes list|approve|drop [--tree DIR]
           deletions that the brake holds: show them, carry them out, or leave the files on the remotes
-The last three speak to the supervisor that runs on the config of -o. Exit status 0: equal, confirmed, done;
-1: different, not confirmed in time, nothing held; 69: no supervisor runs on it.
+The last four speak to the supervisor that runs on the config of -o. Exit status 0: equal, confirmed, all in sync,
+done; 1: different, not confirmed in time, something behind or failed, nothing held; 69: no supervisor runs on it.
 
 Exit codes: 0 done, 1 the answer is no, 64 usage, 66 no such file or watched directory, 69 something needed is
 missing, 70 internal, 71 system, 73 runtime or state directory, 75 already running on this config,
@@ -70,8 +82,13 @@ struct Typed {
     /// Where pending work and names are kept; otherwise as the config says
     #[arg(long = "state-dir", value_name = "DIR")]
     state_dir: Option<OsString>,
+    /// Write the number of the process there, for init scripts; it goes at the end
+    #[arg(long = "pid-file", value_name = "FILE")]
+    pid_file: Option<OsString>,
     #[command(flatten)]
     asked: Asked,
+    #[command(flatten)]
+    checked: Checked,
     /// Set by `-d` for the process that goes on
     #[arg(long = "detached", hide = true)]
     detached: bool,
@@ -79,6 +96,7 @@ struct Typed {
 
 /// What belongs to a command for a running supervisor.
 #[derive(Debug, Default, PartialEq, Eq, Args)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag that may be typed")]
 struct Asked {
     /// verify: send what differs again
     #[arg(long)]
@@ -86,7 +104,7 @@ struct Asked {
     /// verify: compare what files hold, not size and time
     #[arg(long)]
     checksum: bool,
-    /// verify, wait: only this remote, as the log names it
+    /// verify, wait, plan: only this remote, as the log names it
     #[arg(long, value_name = "HOST::MODULE")]
     remote: Option<String>,
     /// wait: give up after so long
@@ -95,6 +113,29 @@ struct Asked {
     /// deletes: only this watched directory
     #[arg(long, value_name = "DIR")]
     tree: Option<OsString>,
+    /// status: draw it again each second, until Ctrl-C
+    #[arg(long)]
+    watch: bool,
+    /// status: a line of JSON
+    #[arg(long)]
+    json: bool,
+    /// status: the socket to read, without a look at the config
+    #[arg(long, value_name = "FILE")]
+    socket: Option<OsString>,
+}
+
+/// What belongs to `check`.
+#[derive(Debug, Default, PartialEq, Eq, Args)]
+struct Checked {
+    /// check: try each remote, as its syncer would
+    #[arg(long)]
+    remotes: bool,
+    /// check: write the config that is in force to standard output
+    #[arg(long)]
+    dump: bool,
+    /// check: a warning counts like an error
+    #[arg(long)]
+    strict: bool,
 }
 
 /// What is meant.
@@ -106,6 +147,14 @@ pub enum Command {
     Demo,
     /// `doctor`, and the config file.
     Doctor(OsString),
+    /// `status`.
+    Status(Wish),
+    /// `check`, and the config file.
+    Check(OsString, Wants),
+    /// `plan`, the config file, and the only remote that counts.
+    Plan(OsString, Option<String>),
+    /// `explain`, the config file, and the path as typed.
+    Explain(OsString, OsString),
     /// A command for the supervisor that runs on this config file.
     Control(OsString, Request),
     /// A role of ours, entered by exec: its name and where it meets the supervisor.
@@ -125,6 +174,8 @@ pub struct Settings {
     pub plugin: Option<PluginName>,
     /// `--state-dir`, as typed.
     pub state_dir: Option<OsString>,
+    /// `--pid-file`, as typed.
+    pub pid_file: Option<OsString>,
     /// `-d`, and which side of it this process is.
     pub detach: Detach,
     /// Things to tell the operator once logging works.
@@ -142,6 +193,11 @@ pub enum Detach {
     Detached,
 }
 
+/// What may be typed, as clap knows it: manual page and completions are made of it.
+pub fn command() -> clap::Command {
+    Typed::command()
+}
+
 /// Reads the command line. The error prints itself; see [`clap::Error::use_stderr`] for
 /// whether it is one (`--help` is not).
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, clap::Error> {
@@ -156,16 +212,28 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, clap::
     let typed = Typed::try_parse_from(args)?;
     match typed.words.first().and_then(|word| word.to_str()) {
         Some(name @ ("verify" | "wait" | "deletes")) => return control(name, &typed),
+        Some("status") => return status(typed),
         Some(name @ ("demo" | "doctor")) => {
             only(name, &typed, &[])?;
             return Ok(if name == "demo" { Command::Demo } else { Command::Doctor(typed.config) });
         }
-        Some(_) | None => only("a mirror", &typed, &["--state-dir"])?,
+        Some("check") => return check(&typed),
+        Some("plan") => {
+            only("plan", &typed, &["--remote"])?;
+            no_more("plan", &typed, 1)?;
+            has_config(&typed)?;
+            return Ok(Command::Plan(typed.config, typed.asked.remote));
+        }
+        Some("explain") => return explain(&typed),
+        Some(_) | None => only("a mirror", &typed, &["--state-dir", "--pid-file"])?,
     }
     let plugin = typed.module.as_deref().map(plugin).transpose()?;
     has_config(&typed)?;
     if typed.state_dir.as_ref().is_some_and(|directory| directory.is_empty()) {
         return Err(usage("--state-dir needs a directory, and got an empty name".to_owned()));
+    }
+    if typed.pid_file.as_ref().is_some_and(|file| file.is_empty()) {
+        return Err(usage("--pid-file needs a file, and got an empty name".to_owned()));
     }
     let mut warnings: Vec<String> = typed
         .words
@@ -184,9 +252,51 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, clap::
         workers,
         plugin,
         state_dir: typed.state_dir,
+        pid_file: typed.pid_file,
         detach,
         warnings,
     }))
+}
+
+/// `status`.
+fn status(typed: Typed) -> Result<Command, clap::Error> {
+    only("status", &typed, &["--watch", "--json", "--socket"])?;
+    no_more("status", &typed, 1)?;
+    has_config(&typed)?;
+    let asked = typed.asked;
+    Ok(Command::Status(Wish {
+        config: typed.config,
+        socket: asked.socket,
+        form: if asked.json { Form::Json } else { Form::Screen },
+        times: if asked.watch { Times::Watch } else { Times::Once },
+    }))
+}
+
+/// `check`, which takes no word more.
+fn check(typed: &Typed) -> Result<Command, clap::Error> {
+    only("check", typed, &["--remotes", "--dump", "--strict"])?;
+    no_more("check", typed, 1)?;
+    has_config(typed)?;
+    let Checked { remotes, dump, strict } = typed.checked;
+    Ok(Command::Check(typed.config.clone(), Wants { remotes, dump, strict }))
+}
+
+/// `explain`, which takes one path.
+fn explain(typed: &Typed) -> Result<Command, clap::Error> {
+    only("explain", typed, &[])?;
+    no_more("explain", typed, 2)?;
+    has_config(typed)?;
+    let path = typed.words.get(1).filter(|path| !path.is_empty());
+    let path = path.ok_or_else(|| usage("explain needs a path".to_owned()))?;
+    Ok(Command::Explain(typed.config.clone(), path.clone()))
+}
+
+/// Refuses what was typed behind the words that count.
+fn no_more(name: &str, typed: &Typed, words: usize) -> Result<(), clap::Error> {
+    match typed.words.get(words) {
+        Some(word) => Err(usage(format!("{name} takes no \"{}\"", Shown(word)))),
+        None => Ok(()),
+    }
 }
 
 /// A command for a running supervisor. Unlike a mirror's, its words are not sersync's: what does
@@ -222,9 +332,7 @@ fn control(name: &str, typed: &Typed) -> Result<Command, clap::Error> {
             (2, Request::Deletes { tree: asked.tree.as_deref().map(tree).transpose()?, what })
         }
     };
-    if let Some(word) = typed.words.get(words) {
-        return Err(usage(format!("{name} takes no \"{}\"", Shown(word))));
-    }
+    no_more(name, typed, words)?;
     has_config(typed)?;
     Ok(Command::Control(typed.config.clone(), request))
 }
@@ -232,14 +340,22 @@ fn control(name: &str, typed: &Typed) -> Result<Command, clap::Error> {
 /// Refuses options that were typed and are none of `allowed`. Demo and doctor go on ignoring
 /// sersync's own flags.
 fn only(name: &str, typed: &Typed, allowed: &[&str]) -> Result<(), clap::Error> {
-    let (asked, alone) = (&typed.asked, !matches!(name, "verify" | "wait" | "deletes"));
+    let (asked, checked) = (&typed.asked, &typed.checked);
+    let alone = matches!(name, "a mirror" | "demo" | "doctor");
     let given = [
         ("--repair", asked.repair),
         ("--checksum", asked.checksum),
         ("--remote", asked.remote.is_some()),
         ("--timeout", asked.timeout.is_some()),
         ("--tree", asked.tree.is_some()),
+        ("--watch", asked.watch),
+        ("--json", asked.json),
+        ("--socket", asked.socket.is_some()),
+        ("--remotes", checked.remotes),
+        ("--dump", checked.dump),
+        ("--strict", checked.strict),
         ("--state-dir", typed.state_dir.is_some()),
+        ("--pid-file", typed.pid_file.is_some()),
         ("-r", typed.full_sync && !alone),
         ("-d", (typed.daemon || typed.detached) && !alone),
         ("-n", typed.workers.is_some() && !alone),

@@ -79,7 +79,7 @@ impl Report {
 
 /// Examines everything that the config names.
 pub fn run(config: &Path) -> Exit {
-    common::log::start_supervisor();
+    crate::logging::start();
     // What the supervisor keeps from its roles, the doctor keeps from its probes.
     let _ = nix::sys::prctl::set_dumpable(false);
     let footing = runtime::footing(|line| Report::new().warn(line));

@@ -49,6 +49,11 @@ pub fn keeper() -> Domain {
     Domain { files: Vec::new(), connect: Vec::new() }
 }
 
+/// The page opens nothing and connects to nothing: who wants it comes to sockets that were opened for it.
+pub fn page() -> Domain {
+    Domain { files: Vec::new(), connect: Vec::new() }
+}
+
 /// A syncer reads the root and its own secrets, runs rsync (and ssh), and connects to one port.
 /// `libraries` are those of the two that stand where nobody looks for them.
 pub fn syncer(

@@ -2,14 +2,17 @@
 //! and performs what the core decides. One thread, one poll.
 
 mod actions;
+mod announce;
 mod burial;
 mod clients;
 mod host;
 mod hour;
 mod keeper;
+mod page;
 mod record;
 mod reload;
 mod reports;
+mod status;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -21,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use common::event::{RootId, TreeId};
 use common::keep::KeeperReport;
-use common::message::{PluginReport, SyncerReport, WatcherReport};
+use common::message::{PageReport, PluginReport, SyncerReport, WatcherReport};
 use common::wire::{FrameReader, Received};
 use log::error;
 use nix::errno::Errno;
@@ -37,13 +40,16 @@ use crate::core::dispatch::Dispatcher;
 use crate::core::{ClientId, Input, Pace, Role};
 use crate::fail_log::FailLog;
 use crate::guardian::Guardian;
+use crate::logging;
 use crate::operator_file::Owner;
 use crate::plan::Plan;
 use crate::privileges::Grounds;
 use crate::recent::{Left, Recent};
 use crate::runtime::Runtime;
-use crate::say::say;
 use crate::uids::Uids;
+
+use status::Lookout;
+pub use status::Screen;
 
 pub use host::Host;
 pub use reload::Source;
@@ -106,6 +112,16 @@ pub struct EventLoop {
     clients: u64,
     /// The quarter of an hour, since 1970, of which the core was told the hour.
     quarter: Option<u64>,
+    /// Who looks on.
+    lookout: Lookout,
+}
+
+/// Who has something to say. Most rounds are a child's, and asking nobody else saves half of their
+/// system calls.
+struct Heard {
+    children: Vec<i32>,
+    /// The kernel, a thread of our own or an operator.
+    others: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -166,6 +182,7 @@ impl EventLoop {
             cut: BTreeSet::new(),
             clients: 0,
             quarter: None,
+            lookout: Lookout::default(),
         })
     }
 
@@ -201,16 +218,20 @@ impl EventLoop {
         while self.stop != Stop::Now {
             let heard = self.wait()?;
             // What children said counts before they are found dead, or late.
-            self.take_reports(&heard);
-            self.take_signals();
-            self.take_met();
+            self.take_reports(&heard.children);
+            if heard.others {
+                self.take_signals();
+                self.take_met();
+            }
             self.take_left();
-            self.serve();
+            self.serve(heard.others);
+            self.show(heard.others);
             self.ticked = self.now();
             self.tell(Input::Tick);
             self.refill();
             self.record();
             self.host.tick(self.now());
+            logging::settle();
         }
         if let Some(fail_log) = &mut self.fail_log {
             fail_log.hurry();
@@ -227,9 +248,8 @@ impl EventLoop {
         self.start.elapsed()
     }
 
-    /// Sleeps until something can be read or a deadline has come. The children that have
-    /// something to say.
-    fn wait(&mut self) -> io::Result<Vec<i32>> {
+    /// Sleeps until something can be read or a deadline has come.
+    fn wait(&mut self) -> io::Result<Heard> {
         let now = self.now();
         let deadlines = [
             self.core.deadline(self.ticked),
@@ -237,6 +257,8 @@ impl EventLoop {
             self.record_at(),
             self.host.deadline(),
             self.control.as_ref().and_then(Control::deadline),
+            self.lookout.deadline(),
+            logging::deadline().map(|at| at.saturating_duration_since(self.start)),
         ];
         let timeout = match deadlines.into_iter().flatten().min() {
             None => PollTimeout::NONE,
@@ -251,7 +273,7 @@ impl EventLoop {
             PollFd::new(self.wake.0.as_fd(), PollFlags::POLLIN),
         ];
         let control: Vec<_> = self.control.iter().flat_map(Control::fds).collect();
-        fds.extend(control.into_iter().map(|(fd, flags)| PollFd::new(fd, flags)));
+        fds.extend(control.into_iter().chain(self.lookout.fds()).map(|(fd, flags)| PollFd::new(fd, flags)));
         let others = fds.len();
         let mut owners = Vec::new();
         for (&pid, child) in &self.children {
@@ -264,11 +286,12 @@ impl EventLoop {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(error.into()),
         }
-        let of_children = fds.get(others..).unwrap_or_default().iter();
-        let ready = of_children.zip(owners).filter(|(fd, _)| fd.any().unwrap_or(true));
-        let mut pids: Vec<i32> = ready.map(|(_, pid)| pid).collect();
-        pids.dedup();
-        Ok(pids)
+        let (of_others, of_children) = fds.split_at_checked(others).unwrap_or_default();
+        let is_ready = |fd: &PollFd<'_>| fd.any().unwrap_or(true);
+        let mut children: Vec<i32> =
+            of_children.iter().zip(owners).filter(|(fd, _)| is_ready(fd)).map(|(_, pid)| pid).collect();
+        children.dedup();
+        Ok(Heard { children, others: of_others.iter().any(is_ready) })
     }
 
     fn tell(&mut self, input: Input) {
@@ -335,6 +358,12 @@ impl EventLoop {
                 Received::Closed => return self.hung_up(pid),
                 Received::Empty => return false,
             },
+            Role::Page => match self.frames.receive::<PageReport>(child.reports()) {
+                Received::Frame(report) => self.page_says(pid, &report),
+                Received::Violation(violation) => Err(violation.to_string()),
+                Received::Closed => return self.hung_up(pid),
+                Received::Empty => return false,
+            },
             Role::Syncer(..) => match self.frames.receive::<SyncerReport>(child.reports()) {
                 Received::Frame(report) => self.syncer_says(pid, role, report),
                 Received::Violation(violation) => Err(violation.to_string()),
@@ -365,32 +394,6 @@ impl EventLoop {
             child.standing = standing;
         }
         send_kill(pid);
-    }
-
-    /// The lines that scripts wait for, once a tree is watched for the first time.
-    fn announce(&mut self, tree: TreeId, root: RootId) {
-        self.originals.entry(tree).or_insert(root);
-        if !self.announced.insert(tree) {
-            return;
-        }
-        say("run the sersync: ");
-        say(&format!("watch path is: {}", common::log::Shown(self.plan.watch(tree))));
-        if self.announced.len() == self.plan.trees()
-            && let Some(ready) = self.on_ready.take()
-        {
-            ready();
-        }
-        self.settle(tree);
-    }
-
-    /// A tree is watched, or is not there to be: systemd does not wait for the second kind, or
-    /// one bad disk would stop the mirror of all.
-    pub(super) fn settle(&mut self, tree: TreeId) {
-        let trees = self.plan.trees();
-        if self.settled.insert(tree) && self.settled.len() == trees {
-            let (watched, remotes) = (self.announced.len(), self.core.remotes().len());
-            self.host.ready(&format!("watching trees={watched}/{trees} remotes={remotes}"));
-        }
     }
 
     fn refill(&mut self) {

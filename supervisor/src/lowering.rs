@@ -17,7 +17,7 @@ use crate::operator_file::{self, Owner};
 use crate::plan::Plan;
 use crate::privileges::Grounds;
 use crate::runtime::Runtime;
-use crate::{accounts, namespace};
+use crate::{accounts, logging, namespace};
 
 /// Where the answers of a CDN are recorded, as the event loop opens it.
 pub(crate) const CDN_LOG: &str = "errorlog.txt";
@@ -136,12 +136,12 @@ pub fn say_footing(footing: Footing) {
     }
 }
 
-/// Sees to it that ssh finds an account for the uid of each role that may run it. Before any
-/// thread exists, and before [`lower`].
-pub fn give_accounts(plan: &Plan, runtime: &Runtime, footing: Footing) {
+/// Sees to it that ssh finds an account for each uid of the block from `first_uid`, which the roles
+/// get that may run it. Before any thread exists, and before [`lower`].
+pub fn give_accounts(plan: &Plan, first_uid: Option<u32>, footing: Footing) {
     let wants_ssh =
         plan.config().trees.iter().flat_map(|tree| &tree.remotes).any(|remote| remote.rsync.ssh.is_some());
-    let Some(first) = runtime.first_uid.filter(|_| wants_ssh) else { return };
+    let Some(first) = first_uid.filter(|_| wants_ssh) else { return };
     let roots = (0_u16..).take(plan.trees()).map(|tree| PathBuf::from(plan.watch(TreeId(tree))));
     let shows_etc = roots.into_iter().any(|root| shows_etc(&root));
     let see = |accounts: &[u8]| {
@@ -222,6 +222,8 @@ fn writes(plan: &Plan, runtime: &Runtime, cgroups: &Found) -> Option<Vec<OsStrin
     let fail_log = config.fail_log.path.as_ref().filter(|_| has_remotes);
     let fail_log = fail_log.and_then(|path| absolute(Path::new(path)));
     let fail_log = fail_log.and_then(|path| place_of(&path, runtime.owner()));
+    // Whoever rotates it makes the new one, or leaves that to us.
+    let log = logging::file(&config.log).and_then(|path| place_of(path, runtime.owner()));
     let cdn = config.plugins_on.contains(&PluginName::RefreshCdn);
     let cdn = cdn.then(|| absolute(Path::new(CDN_LOG))).flatten();
     // A rule needs a file that is there. What is wrong with it is said when the plugin starts.
@@ -231,7 +233,7 @@ fn writes(plan: &Plan, runtime: &Runtime, cgroups: &Found) -> Option<Vec<OsStrin
         Found::Delegated(cgroups) => Some(cgroups.directory().to_owned()),
         Found::Unavailable(_) => None,
     };
-    Some(own.into_iter().chain(fail_log).chain(cdn).chain(cgroups).map(Into::into).collect())
+    Some(own.into_iter().chain(log).chain(fail_log).chain(cdn).chain(cgroups).map(Into::into).collect())
 }
 
 /// Where the fail log at `path` may be written: its directory, so that it can be replaced; but never

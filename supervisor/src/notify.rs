@@ -7,15 +7,13 @@
 use std::cell::Cell;
 use std::ffi::OsStr;
 use std::fmt::Write as _;
-use std::io::{self, ErrorKind};
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
 use common::log::{Shown, escape};
 use log::warn;
 use sd_notify::NotifyState;
+
+use crate::datagram::Link;
 
 /// Longest status, in bytes; the rest is cut off.
 const MAX_STATUS: usize = 512;
@@ -26,12 +24,6 @@ pub struct Notify {
     link: Option<Link>,
     watchdog: Option<Duration>,
     warned: Cell<bool>,
-}
-
-#[derive(Debug)]
-struct Link {
-    address: SocketAddr,
-    socket: UnixDatagram,
 }
 
 impl Notify {
@@ -104,38 +96,11 @@ impl Notify {
     }
 }
 
-impl Link {
-    /// `@` stands for the zero byte of an abstract name.
-    fn open(address: &OsStr) -> io::Result<Link> {
-        let address = match address.as_bytes() {
-            [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
-            [b'/', ..] => SocketAddr::from_pathname(address)?,
-            _ => return Err(io::Error::new(ErrorKind::Unsupported, "neither a path nor an abstract name")),
-        };
-        let socket = UnixDatagram::unbound()?;
-        socket.set_nonblocking(true)?;
-        // Connected now: later our Landlock domain refuses abstract sockets.
-        socket.connect_addr(&address)?;
-        Ok(Link { address, socket })
-    }
-
-    /// Does not wait: a full queue is an error.
-    fn send(&self, message: &[u8]) -> io::Result<()> {
-        let sent = self.socket.send(message).or_else(|error| match error.kind() {
-            // Another socket may have taken its place.
-            ErrorKind::ConnectionRefused | ErrorKind::NotConnected => {
-                self.socket.connect_addr(&self.address)?;
-                self.socket.send(message)
-            }
-            _ => Err(error),
-        });
-        sent.map(drop)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::{SocketAddr, UnixDatagram};
     use std::path::PathBuf;
     use std::sync::mpsc;
     use std::thread;

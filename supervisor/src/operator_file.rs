@@ -114,7 +114,7 @@ fn look_at(owner: Owner, path: &Path) -> io::Result<u64> {
 }
 
 /// A plain file of the owner's without a second name.
-fn harmless(owner: Owner, found: &Metadata) -> io::Result<()> {
+pub(crate) fn harmless(owner: Owner, found: &Metadata) -> io::Result<()> {
     let kind = found.file_type();
     let why = if kind.is_symlink() {
         "it is a symlink"

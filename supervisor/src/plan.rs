@@ -1,7 +1,7 @@
 //! From a config to what each role is told: absolute roots, programs found, slices cut so
 //! that a role receives only its own part (invariant I7).
 
-mod machine;
+pub(crate) mod machine;
 mod reload;
 
 use std::collections::BTreeMap;
@@ -202,12 +202,14 @@ impl Plan {
             max_syncers: usize::try_from(MAX_SYNCERS).unwrap_or(1),
             seed,
             keep: false,
+            page: false,
             epoch: 0,
             brake: self.config.delete_guard,
             filter: self.filter.clone(),
             delete: self.config.switches.delete,
             connections: self.connections(),
             audit: self.audit(),
+            files: self.config.log.files,
         }
     }
 
@@ -283,6 +285,7 @@ impl Plan {
             Role::Syncer(id, _) => self.remote(id).map(|_| Subject::Syncer)?,
             Role::Plugin(id) => self.plugin(id).map(|(plugin, account)| Subject::Plugin(plugin, account))?,
             Role::Keeper => Subject::Keeper,
+            Role::Page => Subject::Page,
         })
     }
 
@@ -297,6 +300,7 @@ impl Plan {
             }
             Role::Plugin(id) => domains::plugin(self.plugin(id)?.0),
             Role::Keeper => Some(domains::keeper()),
+            Role::Page => Some(domains::page()),
         }
     }
 
@@ -333,7 +337,7 @@ impl Plan {
     pub fn is_command(&self, role: Role) -> bool {
         match role {
             Role::Plugin(id) => self.plugin(id).is_some_and(|(it, _)| it.kind.name() == PluginName::Command),
-            Role::Watcher | Role::Syncer(..) | Role::Keeper => false,
+            Role::Watcher | Role::Syncer(..) | Role::Keeper | Role::Page => false,
         }
     }
 
@@ -349,6 +353,7 @@ impl Plan {
         match role {
             Role::Watcher => "watcher".to_owned(),
             Role::Keeper => "keeper".to_owned(),
+            Role::Page => "page".to_owned(),
             Role::Syncer(id, _) => format!("syncer{}", id.0),
             Role::Plugin(id) => {
                 let name = self.plugin(id).map_or("?", |(plugin, _)| plugin.kind.name().as_str());
@@ -359,7 +364,7 @@ impl Plan {
 }
 
 /// For people: `host::module`, or `host:path`.
-fn label(remote: &Remote) -> String {
+pub(crate) fn label(remote: &Remote) -> String {
     let between = if remote.rsync.ssh.is_some() { ":" } else { "::" };
     format!("{}{between}{}", remote.host, Shown(&remote.module))
 }

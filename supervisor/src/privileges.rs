@@ -5,6 +5,19 @@ use common::confine::{Confinement, Demand, Domain, Footing, Identity, Limits, Sy
 
 /// Largest file that a role with a log of its own may write, in bytes.
 const LOG_BYTES: u64 = 64 << 20;
+/// What the page may use up. No operator knows better: how many may look on at once, and what is kept for
+/// them, is bounded in it. It is the last one to get the CPU.
+const PAGE: RoleLimits = RoleLimits {
+    memory: Some(512 << 20),
+    memory_high: None,
+    pids: 1,
+    files: 320,
+    cpu: None,
+    cpu_weight: Some(10),
+    io_weight: None,
+    nice: 10,
+    ionice: None,
+};
 
 /// What holds for all roles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +50,8 @@ pub enum Subject<'a> {
     Syncer,
     /// The keeper of the state file.
     Keeper,
+    /// Who serves the page.
+    Page,
     /// A plugin, and the account that it is to have.
     Plugin(&'a Plugin, Option<Identity>),
 }
@@ -48,6 +63,7 @@ impl Subject<'_> {
             // Like the watcher it is one process that holds no more than its tables.
             Subject::Watcher | Subject::Keeper => &config.limits.watcher,
             Subject::Syncer => &config.limits.syncer,
+            Subject::Page => &PAGE,
             Subject::Plugin(plugin, _) => match &plugin.kind {
                 PluginKind::Command(_) => &config.limits.command,
                 PluginKind::Socket(_) | PluginKind::Http(_) | PluginKind::RefreshCdn(_) => {
@@ -82,6 +98,7 @@ pub fn confinement(
         Subject::Syncer => (own, may_read_all, config.sandbox.then_some(0), Syscalls::Syncer),
         // How large its file gets is for the tree to say.
         Subject::Keeper => (own, false, None, Syscalls::Keeper),
+        Subject::Page => (own, false, Some(0), Syscalls::Page),
         Subject::Plugin(plugin, account) => {
             let identity = own.map(|own| account.unwrap_or(own));
             let (file_bytes, syscalls) = match &plugin.kind {

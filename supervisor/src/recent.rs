@@ -135,7 +135,7 @@ fn encode(bytes: &mut Vec<u8>, tree: u64, path: &RelPath, dirt: Dirt) {
     // A path has at most 4095 bytes.
     let length = u16::try_from(path.len()).unwrap_or(u16::MAX);
     bytes.extend_from_slice(&tree.to_le_bytes());
-    bytes.push(code(dirt));
+    bytes.push(dirt.number());
     bytes.extend_from_slice(&length.to_le_bytes());
     bytes.extend_from_slice(path);
 }
@@ -147,26 +147,10 @@ fn parse(mut bytes: &[u8], left: &mut Left) {
         && let Some((path, rest)) = rest.split_at_checked(usize::from(u16::from_le_bytes([low, high])))
     {
         bytes = rest;
-        if let (Ok(path), Some(dirt)) = (RelPath::new(path), dirt(code)) {
+        if let (Ok(path), Some(dirt)) = (RelPath::new(path), Dirt::of_number(code)) {
             left.push((u64::from_le_bytes(*tree), path, dirt));
         }
     }
-}
-
-fn code(dirt: Dirt) -> u8 {
-    match dirt {
-        Dirt::Touched => 0,
-        Dirt::Removed => 1,
-        Dirt::RemovedDir => 2,
-        Dirt::Deep => 3,
-        Dirt::Sweep => 4,
-    }
-}
-
-fn dirt(number: u8) -> Option<Dirt> {
-    [Dirt::Touched, Dirt::Removed, Dirt::RemovedDir, Dirt::Deep, Dirt::Sweep]
-        .into_iter()
-        .find(|&dirt| code(dirt) == number)
 }
 
 #[cfg(test)]

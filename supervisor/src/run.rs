@@ -3,39 +3,37 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
-use std::io::{self, Read, Write};
-use std::os::fd::OwnedFd;
+use std::io::{self, IsTerminal, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::process::{Command as Process, Stdio};
 
-use common::config::{Config, MAX_CONFIG, PluginName, parse, parse_for_plugin, render};
+use common::config::{Config, LogConfig, MAX_CONFIG, PluginName, parse, parse_for_plugin, render};
 use common::confine::{Footing, Identity};
 use common::exit::Exit;
 use common::log::Shown;
-use common::{confine, log as logging};
 use log::{error, warn};
 use nix::fcntl::{Flock, OFlag};
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{dup, geteuid, setsid};
+use nix::unistd::geteuid;
 
 use crate::cgroup::Cgroups;
 use crate::cli::{Command, Detach, Settings};
 use crate::control::server::Control;
 use crate::core::PluginId;
 use crate::core::dispatch::Dispatcher;
-use crate::event_loop::{EventLoop, Host, Source};
+use crate::event_loop::{EventLoop, Host, Screen, Source};
 use crate::fail_log::FailLog;
 use crate::lowering;
 use crate::notify::Notify;
 use crate::operator_file::Owner;
+use crate::pid_file::PidFile;
 use crate::plan::Plan;
 use crate::privileges::Grounds;
 use crate::recent::{Left, Recent};
 use crate::runtime::{self, Runtime};
 use crate::say::say;
 use crate::uids::Uids;
-use crate::{cli, demo, doctor, guardian, keeper, secrets, state};
+use crate::{check, cli, demo, detach, doctor, explain, guardian, keeper, logging, preview, secrets, state};
 
 /// The whole program.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> Exit {
@@ -44,8 +42,12 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> Exit {
         Ok(Command::Role(name, channel)) => role(&name, &channel),
         Ok(Command::Demo) => demo::run(),
         Ok(Command::Doctor(config)) => doctor::run(Path::new(&config)),
+        Ok(Command::Status(wish)) => crate::status::client::run(&wish),
+        Ok(Command::Check(config, wants)) => check::run(Path::new(&config), wants),
+        Ok(Command::Plan(config, remote)) => preview::run(Path::new(&config), remote.as_deref()),
+        Ok(Command::Explain(config, path)) => explain::run(Path::new(&config), &path),
         Ok(Command::Control(config, request)) => crate::control::client::run(Path::new(&config), &request),
-        Ok(Command::Run(settings)) if settings.detach == Detach::Start => detach(&settings, &args),
+        Ok(Command::Run(settings)) if settings.detach == Detach::Start => detach::start(&settings, &args),
         Ok(Command::Run(settings)) => mirror(&settings),
         Err(error) => {
             // Help and version are no errors, and go to standard output.
@@ -75,6 +77,10 @@ pub fn role(name: &str, channel: &str) -> Exit {
             let _ = nix::sys::prctl::set_name(c"sersync-keeper");
             keeper::run(channel)
         }
+        "page" => {
+            let _ = nix::sys::prctl::set_name(c"sersync-page");
+            plugins::page::run(channel)
+        }
         "guardian" => guardian::run(channel),
         // The doctor's: a role that attacks, and a program in rsync's place.
         "probe" => doctor::probe::run(channel),
@@ -88,20 +94,23 @@ pub fn role(name: &str, channel: &str) -> Exit {
 
 /// Mirrors until a signal ends it.
 pub fn mirror(settings: &Settings) -> Exit {
-    logging::start_supervisor();
-    match start(settings) {
-        Ok(event_loop) => match event_loop.run() {
-            Ok(()) => Exit::Ok,
-            Err(error) => {
-                error!("internal: {error}");
-                Exit::Software
-            }
-        },
+    logging::start();
+    let mut pid_file = None;
+    let exit = match start(settings, &mut pid_file).map(EventLoop::run) {
+        Ok(Ok(())) => Exit::Ok,
+        Ok(Err(error)) => {
+            error!("internal: {error}");
+            Exit::Software
+        }
         Err(exit) => exit,
-    }
+    };
+    drop(pid_file);
+    logging::finish();
+    exit
 }
 
-fn start(settings: &Settings) -> Result<EventLoop, Exit> {
+/// `pid_file` is to be held for as long as the loop runs.
+fn start(settings: &Settings, pid_file: &mut Option<PidFile>) -> Result<EventLoop, Exit> {
     // Whoever started us: what we make is closed to others, and not to ourselves.
     umask(Mode::from_bits_truncate(0o077));
     let footing = runtime::footing(|line| warn!("{line}"));
@@ -120,27 +129,31 @@ fn start(settings: &Settings) -> Result<EventLoop, Exit> {
     let mut runtime = Runtime::claim(&metadata, config.privileges.first_uid, footing)
         .map_err(|error| fail(error.exit())(&error))?;
     lowering::check_program(runtime.identity).map_err(|line| no_permission(&line))?;
+    direct_log(&config.log, runtime.owner())?;
+    *pid_file = write_pid(settings, runtime.owner())?;
     let plan = Plan::new(config, runtime.first_uid).map_err(|error| fail(error.exit())(&error))?;
     plan.warnings.iter().for_each(|warning| warn!("{warning}"));
     let source = check_secrets(settings, &metadata, &plan)?;
     own_account(&plan, &runtime, footing)?;
     lowering::check_marks(&plan).map_err(|lines| no_permission(&lines.join("\n")))?;
     lowering::say_footing(footing);
-    lowering::give_accounts(&plan, &runtime, footing);
+    lowering::give_accounts(&plan, runtime.first_uid, footing);
     // The sockets of the rendezvous go into our private directory, not into /tmp.
     let _ = tempfile::env::override_temp_dir(&runtime.directory);
-    let ready = ready_pipe(settings.detach).map_err(|error| fail(Exit::OsError)(&error))?;
+    let ready = detach::ready_pipe(settings.detach).map_err(|error| fail(Exit::OsError)(&error))?;
     say_purpose(&plan, settings);
     let fail_log = fail_log(&plan, runtime.owner());
     let kept = kept(settings, &plan, footing)?;
     let recent = if kept.is_some() { recent(settings, &runtime) } else { None };
     let control = control(&mut runtime, Path::new(&settings.config));
+    let status = crate::status::place::open(&runtime, &plan.config().status);
+    let page = crate::page::open(runtime.identity, &plan.config().host);
     // Both need who we still are: systemd's socket, and the cgroup that it delegated.
     let (notify, cgroups) = (Notify::from_env(), Cgroups::find(runtime.identity));
     // From here on nothing is opened, started or changed with more than the supervisor keeps.
     lowering::lower(&plan, &runtime, grounds, &cgroups).map_err(|error| fail(Exit::NoPermission)(&error))?;
     let mut setup = plan.setup(settings.full_sync, settings.workers, seed());
-    (setup.keep, setup.epoch) = (kept.is_some(), today());
+    (setup.keep, setup.page, setup.epoch) = (kept.is_some(), page.is_some(), today());
     let core = Dispatcher::new(setup);
     let uids = Uids::new(runtime.first_uid);
     let mut event_loop =
@@ -148,6 +161,9 @@ fn start(settings: &Settings) -> Result<EventLoop, Exit> {
             .map_err(|error| fail(Exit::OsError)(&error))?;
     event_loop.keep(runtime);
     event_loop.listen(control);
+    event_loop.show_at(status, page, Path::new(&settings.config));
+    let is_seen = settings.detach == Detach::No && io::stderr().is_terminal();
+    event_loop.draw_on(is_seen.then_some(Screen::Errors));
     event_loop.reload_from(source);
     if let Some(kept) = kept {
         event_loop.keep_state(kept, recent);
@@ -156,11 +172,27 @@ fn start(settings: &Settings) -> Result<EventLoop, Exit> {
         event_loop.record_failures(fail_log);
     }
     if let Some(pipe) = ready {
-        event_loop.on_ready(move || {
-            let _ = nix::unistd::write(&pipe, b"1");
-        });
+        event_loop.on_ready(move || detach::say_ready(&pipe));
     }
     Ok(event_loop)
+}
+
+fn write_pid(settings: &Settings, owner: Owner) -> Result<Option<PidFile>, Exit> {
+    let Some(path) = settings.pid_file.as_deref() else { return Ok(None) };
+    PidFile::write(Path::new(path), owner).map(Some).map_err(|error| {
+        complain(&format!("--pid-file {}: {error}", Shown(path)));
+        Exit::CantCreate
+    })
+}
+
+/// The log goes on where the config says. Somebody who wants it elsewhere will not look here.
+fn direct_log(config: &LogConfig, owner: Owner) -> Result<(), Exit> {
+    logging::direct(config, owner).map_err(|error| {
+        let place =
+            logging::file(config).map_or_else(|| Shown(OsStr::new("syslog")), |path| Shown(path.as_os_str()));
+        complain(&format!("<log>: {place}: {error}"));
+        Exit::CantCreate
+    })
 }
 
 /// The file of what is kept; none where nothing is mirrored, or the config says so. A place that was
@@ -305,19 +337,7 @@ pub(crate) fn load_config(
     plugin: Option<PluginName>,
 ) -> (Result<(Config, Metadata), Exit>, String) {
     let name = Shown(path.as_os_str()).to_string();
-    let read = || -> io::Result<(Vec<u8>, Metadata)> {
-        // A pipe without a writer keeps nobody waiting.
-        let file = File::options().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;
-        let metadata = file.metadata()?;
-        if !metadata.is_file() {
-            return Err(io::Error::other("it is not a file"));
-        }
-        let mut bytes = Vec::new();
-        let most = u64::try_from(MAX_CONFIG).unwrap_or(u64::MAX).saturating_add(1);
-        file.take(most).read_to_end(&mut bytes)?;
-        Ok((bytes, metadata))
-    };
-    let (bytes, metadata) = match read() {
+    let (bytes, metadata) = match read_file(path) {
         Ok(read) => read,
         Err(error) => return (Err(Exit::NoInput), format!("config file {name}: {error}")),
     };
@@ -329,40 +349,18 @@ pub(crate) fn load_config(
     (parsed.config.map(|config| (config, metadata)).ok_or(Exit::Config), shown)
 }
 
-/// `-d`: starts the process that goes on and waits until it watches, or has failed.
-fn detach(settings: &Settings, args: &[OsString]) -> Exit {
-    let started = || -> io::Result<Exit> {
-        let (mut ready, theirs) = io::pipe()?;
-        say("option: -d \trun as a daemon");
-        let mut child = Process::new("/proc/self/exe")
-            .args(args.get(1..).unwrap_or_default())
-            .arg("--detached")
-            .stdin(Stdio::from(OwnedFd::from(theirs)))
-            .spawn()?;
-        let mut byte = [0];
-        if ready.read(&mut byte)? == 1 {
-            return Ok(Exit::Ok);
-        }
-        let code = child.wait()?.code().unwrap_or(i32::from(Exit::Software.code()));
-        Ok(Exit::from_code(code))
-    };
-    started().unwrap_or_else(|error| {
-        complain(&format!("cannot detach with {}: {error}", Shown(&settings.config)));
-        Exit::OsError
-    })
-}
-
-/// The detached process: its standard input is the pipe on which it says that it is ready.
-fn ready_pipe(detach: Detach) -> io::Result<Option<OwnedFd>> {
-    if detach != Detach::Detached {
-        return Ok(None);
+/// What stands in a config file, and no more of it than one byte too many.
+pub(crate) fn read_file(path: &Path) -> io::Result<(Vec<u8>, Metadata)> {
+    // A pipe without a writer keeps nobody waiting.
+    let file = File::options().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::other("it is not a file"));
     }
-    let pipe = dup(io::stdin())?;
-    confine::set_close_on_exec(&pipe)?;
-    confine::null_stdin()?;
-    // Fails only for a process that leads its group already, as under a shell's job control.
-    let _ = setsid();
-    Ok(Some(pipe))
+    let mut bytes = Vec::new();
+    let most = u64::try_from(MAX_CONFIG).unwrap_or(u64::MAX).saturating_add(1);
+    file.take(most).read_to_end(&mut bytes)?;
+    Ok((bytes, metadata))
 }
 
 fn seed() -> u64 {
@@ -375,6 +373,6 @@ fn no_permission(message: &str) -> Exit {
     Exit::NoPermission
 }
 
-fn complain(message: &str) {
+pub(crate) fn complain(message: &str) {
     let _ = writeln!(io::stderr(), "{message}");
 }

@@ -39,6 +39,8 @@ pub const ROLE_UIDS: u32 = 63;
 const SYSTEM: &str = "/run/sersync";
 /// The control socket, in the directory of its config.
 const CONTROL: &str = "control";
+/// The usual status socket, beside it.
+const STATUS: &str = "status";
 /// Whom root becomes, where there is such an account.
 pub const ACCOUNT: &str = "sersync";
 /// How long the guardian of a supervisor that was killed may hold its uids.
@@ -174,6 +176,11 @@ impl Runtime {
         self.directory.join(CONTROL)
     }
 
+    /// Where the status socket belongs, if the config names no other place. It goes with the directory.
+    pub fn status_socket(&self) -> PathBuf {
+        self.directory.join(STATUS)
+    }
+
     /// Whose the operator's files are.
     pub fn owner(&self) -> Owner {
         self.owner
@@ -184,11 +191,20 @@ impl Runtime {
 /// metadata, if one does: below the base that this user's own supervisors have, or below the
 /// system's; named after the file, or after its path.
 pub fn control_sockets(path: &Path, config: &fs::Metadata) -> Vec<PathBuf> {
+    sockets(path, config, CONTROL)
+}
+
+/// The same for the usual status socket.
+pub fn status_sockets(path: &Path, config: &fs::Metadata) -> Vec<PathBuf> {
+    sockets(path, config, STATUS)
+}
+
+fn sockets(path: &Path, config: &fs::Metadata, socket: &str) -> Vec<PathBuf> {
     let names: Vec<String> = [Ok(name_of(config)), link_of(path)].into_iter().flatten().collect();
     let mut bases: Vec<PathBuf> = base_directory(Footing::find()).into_iter().collect();
     bases.push(PathBuf::from(SYSTEM));
     bases.dedup();
-    let sockets = |name: String| bases.iter().map(move |base| base.join(&name).join(CONTROL));
+    let sockets = |name: String| bases.iter().map(move |base| base.join(&name).join(socket));
     names.into_iter().flat_map(sockets).collect()
 }
 

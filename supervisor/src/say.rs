@@ -6,8 +6,11 @@ use std::io::{Write, stdout};
 use common::log::Shown;
 use common::message::{Deletions, SyncSlice};
 
+use crate::logging::undraw;
+
 /// Prints a line. Nobody may be listening: that is no reason to fail.
 pub fn say(line: &str) {
+    undraw();
     let mut out = stdout().lock();
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }

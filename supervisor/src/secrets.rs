@@ -58,6 +58,12 @@ pub fn check(
     check.report
 }
 
+/// The element or attribute that names the file of which a line of the [`Report`] speaks, and its path.
+pub fn subject(line: &str, config: &Config, own_keys: &[OsString]) -> Option<(&'static str, PathBuf)> {
+    let speaks = |file: &File| line.starts_with(&format!("{} {} ", file.what, Shown(file.path.as_os_str())));
+    files(config, own_keys).into_iter().find(speaks).map(|file| (file.what, file.path))
+}
+
 /// What a file is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -101,6 +107,9 @@ fn files(config: &Config, own_keys: &[OsString]) -> Vec<File> {
                 add(PathBuf::from(file), "knownhosts", Kind::Trust);
             }
         }
+    }
+    if let Some(file) = config.host.page.as_ref().and_then(|page| page.token_file.as_ref()) {
+        add(PathBuf::from(file), "tokenFile", Kind::Secret);
     }
     for plugin in config.plugins.iter().filter(|plugin| config.plugins_on.contains(&plugin.kind.name())) {
         match &plugin.kind {
@@ -194,13 +203,18 @@ impl Check {
         let metadata = match file.path.metadata() {
             Ok(metadata) => metadata,
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                return self
-                    .warn(format!("{what} {shown} does not exist; what needs it fails until it does"));
+                return self.warn(format!(
+                    "{what} {shown} does not exist, and what needs it fails; make it, or correct the path"
+                ));
             }
-            Err(error) => return self.warn(format!("{what} {shown}: {error}")),
+            Err(error) => {
+                return self.warn(format!(
+                    "{what} {shown} cannot be looked at: {error}; check the directories above it"
+                ));
+            }
         };
         if !metadata.is_file() {
-            return self.blame(file.kind, format!("{what} {shown} is not a plain file"));
+            return self.blame(file.kind, format!("{what} {shown} is not a plain file; name another"));
         }
         let is_secret = match file.kind {
             Kind::Secret | Kind::OwnSecret => true,

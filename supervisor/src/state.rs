@@ -80,6 +80,11 @@ pub fn open(
     }
 }
 
+/// The directory that a supervisor without `--state-dir` would take.
+pub fn place(configured: &StateConfig, footing: Footing) -> Result<PathBuf, Error> {
+    directory(None, configured, footing)
+}
+
 /// Opens the two files of [`crate::recent`] in the runtime directory's base.
 pub fn recent(base: &Path, config: &Path) -> Result<[(PathBuf, File); 2], Error> {
     let failed = |error| Error::Open(base.to_owned(), error);

@@ -9,9 +9,11 @@ use crate::runtime::ROLE_UIDS;
 
 /// The last ones of a block are the plugins', each its own for ever: what a plugin's program leaves
 /// running goes on under that uid, and no other role is to meet it there.
-const PLUGIN_UIDS: u32 = 7;
-/// What is left for the watcher and the syncers.
-const OTHER_UIDS: u32 = ROLE_UIDS - PLUGIN_UIDS;
+const PLUGIN_UIDS: u32 = 6;
+/// Behind them the page's: who speaks to strangers meets nobody there either.
+const PAGE: u32 = ROLE_UIDS - 1;
+/// What is left for the watcher, the keeper and the syncers.
+const OTHER_UIDS: u32 = PAGE - PLUGIN_UIDS;
 
 /// The uids in use.
 #[derive(Debug)]
@@ -31,8 +33,9 @@ impl Uids {
     pub fn claim(&mut self, role: Role) -> io::Result<Option<u32>> {
         let free = match role {
             Role::Plugin(PluginId(id)) => {
-                Some(OTHER_UIDS.saturating_add(id.into())).filter(|&slot| slot < ROLE_UIDS)
+                Some(OTHER_UIDS.saturating_add(id.into())).filter(|&slot| slot < PAGE)
             }
+            Role::Page => Some(PAGE),
             Role::Watcher | Role::Keeper | Role::Syncer(..) => {
                 (0..OTHER_UIDS).find(|slot| !self.taken.values().any(|taken| taken == slot))
             }
@@ -79,9 +82,10 @@ mod tests {
     fn a_plugins_uid_is_never_anothers() {
         let mut uids = Uids::new(Some(FIRST));
         let plugins = given(&mut uids, (0..=u8::MAX).map(|id| Role::Plugin(PluginId(id))));
+        assert_eq!(plugins, (FIRST + 56..FIRST + 62).collect::<Vec<_>>());
         // The last uid of the block is no role's.
-        assert_eq!(plugins, (FIRST + 56..FIRST + 63).collect::<Vec<_>>());
-        for id in 0..7 {
+        assert_eq!(uids.claim(Role::Page).unwrap(), Some(FIRST + 62));
+        for id in 0..6 {
             uids.release(Role::Plugin(PluginId(id)));
         }
         let syncers = (0..1000).map(|id| Role::Syncer(RemoteId(id), Lane::Full));

@@ -26,10 +26,14 @@ mod footing;
 mod full_sync;
 #[path = "e2e/limits.rs"]
 mod limits;
+#[path = "e2e/logs.rs"]
+mod logs;
 #[path = "e2e/many.rs"]
 mod many;
 #[path = "e2e/mirror.rs"]
 mod mirror;
+#[path = "e2e/page.rs"]
+mod page;
 #[path = "e2e/pair.rs"]
 mod pair;
 #[path = "e2e/plugins.rs"]
@@ -48,3 +52,5 @@ mod root;
 mod sandbox;
 #[path = "e2e/ssh.rs"]
 mod ssh;
+#[path = "e2e/status.rs"]
+mod status;

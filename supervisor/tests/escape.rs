@@ -1,5 +1,5 @@
 //! Escape suite: what was taken over gets nothing but what its role needs. Stand-ins for the
-//! watcher, the keeper, for each plugin, for a syncer, and for rsync, ssh and an operator's program run in
+//! watcher, the keeper, the page, for each plugin, for a syncer, and for rsync, ssh and an operator's program run in
 //! the product's own sandbox, started by the product's own supervisor, and try every attempt of
 //! `common::confine::attempts` and more. What counts is what became of the victims.
 //!

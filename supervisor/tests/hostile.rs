@@ -16,6 +16,8 @@ mod support;
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::fs;
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
 use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -23,6 +25,7 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use support::daemon::free_port;
 use support::{
     LOCALHOST, Listener, Manner, Mirror, SOON, Setup, holds, is_root, processes, wait_until, write,
 };
@@ -84,6 +87,9 @@ const SCENARIOS: &[Scenario] = {
         ("syncer0", "unasked", Violation("not given")),
         ("syncer0", "wrong-ticket", Violation("not given")),
         ("syncer0", "done-twice", Violation("not given")),
+        ("syncer0", "progress-unasked", Violation("not given")),
+        ("syncer0", "progress-nonsense", Violation("makes no sense")),
+        ("syncer0", "progress-flood", Violation("makes no sense")),
         ("syncer0", "unconfined", Violation("confinement")),
         ("watcher", "unconfined", Violation("confinement")),
         ("plugin-socket", "unconfined", Violation("confinement")),
@@ -103,19 +109,32 @@ const SCENARIOS: &[Scenario] = {
         ("plugin-socket", "forgery", Line("forged")),
         ("plugin-socket", "deaf-beating", Nothing),
         ("plugin-socket", "exit-when-ready", Line("restarting it")),
+        // The page.
+        ("page", "never-come", Line("restarting it")),
+        ("page", "gigabyte", Line("it logs too much")),
+        ("page", "flood-beats", Line("flood frames=")),
+        ("page", "flood-descriptors", Line("flood frames=")),
+        ("page", "asks-without-end", Violation("more questions")),
+        ("page", "asks-and-never-reads", Nothing),
+        ("page", "spoils-its-sockets", Line("restarting it")),
+        ("page", "ready-twice", Violation("ready twice")),
+        ("page", "unconfined", Violation("confinement")),
+        ("page", "forgery", Line("forged")),
+        ("page", "exit-when-ready", Line("restarting it")),
         // The watcher.
         ("watcher", "unknown-tree", Violation("tree that does not exist")),
         ("watcher", "dot-dot", Violation("does not decode")),
         ("watcher", "outside", Violation("does not decode")),
         ("watcher", "absolute", Violation("does not decode")),
         ("watcher", "ready-twice", Violation("ready twice")),
+        ("watcher", "look-unasked", Violation("not asked for")),
         ("watcher", "rescans", Line("rescan tree=")),
         ("watcher", "exit-when-ready", Line("restarting it")),
     ]
 };
 
 /// Those of which each frame is sent, before anything was agreed and after.
-const ROLES: [&str; 4] = ["syncer0", "watcher", "plugin-socket", "keeper"];
+const ROLES: [&str; 5] = ["syncer0", "watcher", "plugin-socket", "keeper", "page"];
 /// The other plugins are the same program, told otherwise: once each of them is trusted.
 const PLUGINS: [&str; 3] = ["plugin-http", "plugin-refreshCDN", "plugin-command"];
 
@@ -207,6 +226,11 @@ fn survive(role: &str, mode: &str, expect: Expect) {
     if let Some(name) = role.strip_prefix("plugin-") {
         setup = setup.plugin(name, &plugin(name, told.port));
     }
+    let page = free_port();
+    if role == "page" {
+        let host = format!("<host hostip=\"127.0.0.1\" port=\"{page}\" start=\"true\"/></head>");
+        setup = setup.edit("</head>", host);
+    }
     setup.program = copy_of_self(place.path());
     setup.expects_violations = true;
     let choose = |text: &str| fs::write(place.path().join("mode"), text).unwrap();
@@ -233,7 +257,9 @@ fn survive(role: &str, mode: &str, expect: Expect) {
     if let Some(frames) = flooded(&mirror) {
         let most = processes::status(mirror.supervisor().pid(), "VmHWM").unwrap_or_default();
         println!("  {role} {mode}: frames={frames} supervisor={most}");
-        assert!(frames > if mode == "flood-beats" { FEWEST } else { FEWEST / 1000 }, "{frames} frames");
+        // The page is the last one to get the CPU.
+        let most = if role == "page" { FEWEST / 20 } else { FEWEST };
+        assert!(frames > if mode == "flood-beats" { most } else { FEWEST / 1000 }, "{frames} frames");
     }
     if !is_flood(mode) && (role == "watcher" || expect != Expect::Nothing) {
         // It was replaced by an honest one: whatever was missed is made up for.
@@ -244,10 +270,25 @@ fn survive(role: &str, mode: &str, expect: Expect) {
         let path = mirror.source("recovered").display().to_string();
         let heard = || role != "plugin-socket" || told.has(&path);
         wait_until("the plugin tells again", Duration::from_mins(1), heard);
+        let served = || role != "page" || is_served(page);
+        wait_until("the page is served again", Duration::from_mins(1), served);
     }
     kept::look(&mirror, mode);
     check(&mut mirror, mode);
     assert!(!mirror.log().lines().any(|line| line.starts_with("forged")), "a forged line");
+}
+
+/// Whether somebody gets an answer there.
+fn is_served(port: u16) -> bool {
+    let ask = || -> io::Result<String> {
+        let mut socket = TcpStream::connect((LOCALHOST, port))?;
+        socket.set_read_timeout(Some(Duration::from_secs(2)))?;
+        socket.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    ask().is_ok_and(|answer| answer.starts_with("HTTP/1.1 "))
 }
 
 /// It is at it for seconds, and then goes on as if nothing had been.

@@ -1,7 +1,18 @@
-//! What is shipped for systemd, judged by systemd's own tools: the units are well-formed and
-//! expose no more than is promised, the accounts and directories are made as the units need them.
+//! What is shipped. For systemd, judged by systemd's own tools: the units are well-formed and expose
+//! no more than is promised, the accounts and directories are made as the units need them. Manual pages and
+//! completions are what the code says they are, and the package has all of it.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
+#![allow(unreachable_pub, reason = "a test has no outside")]
+
+#[path = "packaging/commands.rs"]
+mod commands;
+#[path = "packaging/generated.rs"]
+mod generated;
+#[path = "packaging/package.rs"]
+mod package;
+#[path = "packaging/pages.rs"]
+mod pages;
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -11,10 +22,15 @@ use std::process::{Command, Output};
 use common::exit::Exit;
 
 const UNITS: [&str; 2] = ["sersync-supervisor.service", "sersync-strict.service"];
-const INSTALLED: &str = "/usr/bin/sersync-supervisor";
+const INSTALLED: &str = "/usr/sbin/sersync-supervisor";
+
+/// A file of the project.
+fn project(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join(name)
+}
 
 fn packaging(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("packaging").join(name)
+    project("packaging").join(name)
 }
 
 /// Runs one of systemd's tools.
@@ -114,6 +130,15 @@ fn what_a_restart_does_not_cure_is_not_restarted() {
         assert_eq!(values(&unit, "StartLimitIntervalSec"), ["0"]);
         assert_eq!(values(&unit, "TimeoutStartSec"), ["infinity"]);
     }
+}
+
+/// Where one conflicts with the other and is not ordered, systemd starts it while the other still stops: it
+/// found the lock held, and ended.
+#[test]
+fn one_unit_takes_over_from_the_other() {
+    let strict = fs::read_to_string(packaging(UNITS[1])).unwrap();
+    assert_eq!(values(&strict, "Conflicts"), [UNITS[0]]);
+    assert!(values(&strict, "After").contains(&UNITS[0]));
 }
 
 /// A stop would remove the locks of other supervisors from below them.
@@ -240,4 +265,57 @@ fn the_kernels_settings() {
         let (key, _) = setting.split_once(" = ").unwrap();
         assert!(Path::new("/proc/sys").join(key.replace('.', "/")).exists(), "{key}");
     }
+}
+
+/// The metrics that a text names, without the ends that a histogram has.
+fn metrics_in(text: &str) -> Vec<String> {
+    let is_part = |ch: char| ch.is_ascii_lowercase() || ch.is_ascii_digit() || ch == '_';
+    let words = text.split(|ch| !is_part(ch)).filter(|word| word.starts_with("sersync_"));
+    let without_end = |word: &str| {
+        let ends = ["_bucket", "_count", "_sum"].into_iter().find_map(|end| word.strip_suffix(end));
+        ends.unwrap_or(word).to_owned()
+    };
+    words.map(without_end).collect()
+}
+
+fn all_exist(text: &str, fewest: usize) {
+    let named = metrics_in(text);
+    assert!(named.len() >= fewest, "{named:?}");
+    for name in named {
+        assert!(
+            plugins::page::FAMILIES.iter().any(|family| family.name == name),
+            "there is no metric {name}"
+        );
+    }
+}
+
+/// Each alert says what is wrong and what to do about it, about metrics that there are.
+#[test]
+fn alerts_of_metrics_that_exist() {
+    let text = fs::read_to_string(packaging("prometheus-alerts.yml")).unwrap();
+    let rules: Vec<&str> = text.split("- alert: ").skip(1).collect();
+    assert!(rules.len() >= 8, "{} rules", rules.len());
+    for rule in rules {
+        for field in ["expr: ", "for: ", "severity: ", "summary: \"", "cure: \""] {
+            let lines: Vec<_> = rule.lines().filter(|line| line.trim_start().starts_with(field)).collect();
+            assert!(lines.len() == 1 && lines[0].trim().len() > field.len() + 1, "{field}: {rule}");
+        }
+    }
+    all_exist(&text, 8);
+}
+
+#[test]
+fn a_dashboard_of_metrics_that_exist() {
+    let text = fs::read_to_string(packaging("grafana-dashboard.json")).unwrap();
+    let dashboard: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    assert!(panels.len() >= 10);
+    for panel in panels {
+        let targets = panel["targets"].as_array().unwrap();
+        assert!(!targets.is_empty() && !panel["title"].as_str().unwrap().is_empty(), "{panel}");
+        for target in targets {
+            all_exist(target["expr"].as_str().unwrap(), 1);
+        }
+    }
+    all_exist(&text, 20);
 }

@@ -99,7 +99,8 @@ fn what_is_known_to_be_possible_is_told() {
     for name in &told {
         assert!(attempts::find(name).is_some(), "there is no attempt {name}");
     }
-    let areas = [Area::Watcher, Area::Keeper, Area::Syncer, Area::Program, Area::Plugin, Area::Command];
+    let areas =
+        [Area::Watcher, Area::Keeper, Area::Page, Area::Syncer, Area::Program, Area::Plugin, Area::Command];
     for attempt in attempts::all() {
         let expected = |area| [Uid::Own, Uid::Shared].map(|uid| attempt.expected(area, uid));
         if areas.into_iter().flat_map(expected).any(|expected| expected == Expected::Residual) {

@@ -42,6 +42,8 @@ pub(crate) struct Abilities {
     pub(crate) nanoseconds: Ability,
     /// `--delete`: every rsync, but a daemon may refuse it.
     pub(crate) delete: Ability,
+    /// A second `--fuzzy`: 3.1 and later, but not a module without chroot. Only what is faster hangs on it.
+    pub(crate) far_basis: Ability,
 }
 
 /// What a run that failed says about the remote's abilities.

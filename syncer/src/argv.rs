@@ -6,6 +6,7 @@
 //! involved; [`shown`] only quotes for people.
 
 mod connection;
+mod copied;
 mod linked;
 mod shown;
 mod words;
@@ -20,6 +21,7 @@ use crate::abilities::{Abilities, Ability};
 use connection::Clock;
 pub use connection::port;
 pub(crate) use connection::unspeakable;
+pub(crate) use copied::{are_neighbours, copied, is_far, look_around};
 pub(crate) use linked::{are_plain, linked, may_link};
 pub(crate) use shown::shown;
 pub use words::sets;

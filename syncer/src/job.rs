@@ -7,14 +7,17 @@ use common::confine::Confined;
 use common::event::Dirt;
 use common::filter::{BadExpression, Filter};
 use common::log::Shown;
-use common::message::{Ahead, Difference, FailedPath, Job, LARGE, Load, MAX_LEFT, Outcome, SyncSlice, Work};
+use common::message::{
+    Ahead, Difference, FailedPath, Job, LARGE, Load, MAX_LEFT, Move, Outcome, SyncSlice, Work,
+};
 use common::path::RelPath;
 
 use crate::abilities::{Abilities, Hint};
 use crate::argv;
 use crate::complaints::Complaints;
 use crate::doubt::Doubt;
-use crate::list::{self, Lists, Whole};
+use crate::list::{self, Kind, Lists, Whole};
+use crate::meter;
 use crate::reach;
 use crate::root::{Root, RootError};
 use crate::rsync::{Limits, Pace, Pulse};
@@ -53,6 +56,8 @@ pub struct Worker {
     /// What both ends can do, as far as is known.
     pub(crate) abilities: Abilities,
     pub(crate) doubt: Doubt,
+    /// Bytes of files that the last job sent.
+    sent_bytes: u64,
 }
 
 impl Worker {
@@ -64,9 +69,25 @@ impl Worker {
             }
         }
         let filter = Filter::new(&slice.filter)?;
+        meter::prepare();
         let (abilities, doubt) = (Abilities::default(), Doubt::default());
         let warm = Warmth::new(slice.warm);
-        Ok(Worker { slice, filter, confined, warm, unreached: 0, linked: Vec::new(), abilities, doubt })
+        Ok(Worker {
+            slice,
+            filter,
+            confined,
+            warm,
+            unreached: 0,
+            linked: Vec::new(),
+            abilities,
+            doubt,
+            sent_bytes: 0,
+        })
+    }
+
+    /// Bytes of files that the last job sent, as far as rsync said so.
+    pub fn sent_bytes(&self) -> u64 {
+        self.sent_bytes
     }
 
     /// A path that the next job may need and that this process may no longer reach.
@@ -82,6 +103,7 @@ impl Worker {
         beat: &mut dyn FnMut(Pace),
         differs: &mut dyn FnMut(Vec<Difference>),
     ) -> JobEnd {
+        self.sent_bytes = 0;
         // A try at a dead port costs next to nothing, an rsync ten milliseconds.
         if let Some(error) = reach::knock(&self.slice.remote, self.unreached) {
             self.unreached = self.unreached.saturating_add(1);
@@ -123,7 +145,9 @@ impl Worker {
         };
         transfers.test_guesses(&job.work, Instant::now());
         transfers.work(job, differs);
+        let sent_bytes = transfers.pulse.meter().total().bytes;
         let Transfers { mut end, warm, abilities, doubt, left, linked, .. } = transfers;
+        self.sent_bytes = sent_bytes;
         end.left = left;
         self.warm = warm;
         self.warm.hear(&end.tail);
@@ -184,7 +208,8 @@ impl Transfers<'_> {
                 Work::Full => self.all(Lists { whole: Some(Whole::Mirror), ..Lists::default() }),
                 Work::Batch(paths) => {
                     let mut lists = list::normalise(paths, |path| self.root.kind(path));
-                    self.leave_out_large(&mut lists, paths);
+                    self.leave_out_large(&mut lists, paths, &job.moves);
+                    self.moved_files(&mut lists, &job.moves);
                     self.moved(&mut lists, &job.moves);
                     self.all(lists);
                 }
@@ -203,23 +228,33 @@ impl Transfers<'_> {
         }
     }
 
-    /// Takes large files out of a light job.
-    fn leave_out_large(&mut self, lists: &mut Lists, batch: &[(RelPath, Dirt)]) {
+    /// Takes large files out of a light job, and the removal of the old name of one: on the remote it is
+    /// what the file is made of.
+    fn leave_out_large(&mut self, lists: &mut Lists, batch: &[(RelPath, Dirt)], moves: &[Move]) {
         if self.load == Load::Any {
             return;
         }
         let (most, mut room) = MAX_LEFT;
         let (source, left) = (self.root, &mut self.left);
-        lists.shallow.retain(|path| {
-            let is_large = source.size(path.as_bytes()).is_some_and(|size| size > LARGE);
+        let mut leave = |path: &RelPath, left: &mut Vec<RelPath>| {
             let fits = left.len() < most && path.as_bytes().len() <= room;
             // What is listed may stand for what was below it once.
-            if !(is_large && fits && batch.iter().any(|(it, _)| it == path)) {
-                return true;
+            let leaves = fits && batch.iter().any(|(it, _)| it == path);
+            if leaves {
+                room = room.saturating_sub(path.as_bytes().len());
+                left.push(path.clone());
             }
-            room = room.saturating_sub(path.as_bytes().len());
-            left.push(path.clone());
-            false
+            leaves
+        };
+        lists.shallow.retain(|path| {
+            let is_large = source.size(path.as_bytes()).is_some_and(|size| size > LARGE);
+            !(is_large && leave(path, left))
         });
+        for it in moves.iter().filter(|it| source.kind(it.from.as_bytes()) == Kind::Missing) {
+            if left.contains(&it.to) && lists.shallow.contains(&it.from) && leave(&it.from, left) {
+                lists.shallow.remove(&it.from);
+                lists.gone.remove(&it.from);
+            }
+        }
     }
 }

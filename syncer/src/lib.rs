@@ -15,12 +15,14 @@
 //! | `warm` | an rsync that was started ahead |
 //! | `reach` | whether anybody is there, without an rsync |
 //! | `vital`, `tail` | its signs of life, what it said |
+//! | `meter` | how far it has come |
 //! | `outcome` | the table of exit statuses |
 //! | `abilities`, `doubt`, `fallback` | what the remote's rsync lacks: known, found out, made up for |
 //! | `walk`, `listed` | subtrees under a filter |
 //! | `moved` | directories that were renamed |
 //! | `compare`, `itemized` | dry runs that tell what differs |
 //! | `verify` | a job that only compares |
+//! | [`fuzzed`] | what the fuzzers feed |
 //! | `apart`, `complaints` | which paths of a batch failed, and why |
 #![forbid(unsafe_code)]
 
@@ -31,10 +33,12 @@ mod compare;
 mod complaints;
 mod doubt;
 mod fallback;
+pub mod fuzzed;
 mod itemized;
 mod job;
 mod list;
 mod listed;
+mod meter;
 mod moved;
 mod outcome;
 mod reach;
@@ -121,7 +125,11 @@ fn obey(orders: &IpcReceiver<SyncerOrder>, uplink: &Uplink, mut worker: Worker) 
                 // A beat that finds no room is not missed: unread reports are beats too. And
                 // when the supervisor is gone, so are we.
                 let mut beat = |pace| {
-                    let _ = uplink.try_send(&SyncerReport::Beat { stalled: pace == Pace::Stalled });
+                    let _ = uplink.try_send(&match pace {
+                        Pace::Moving => SyncerReport::Beat { stalled: false },
+                        Pace::Stalled => SyncerReport::Beat { stalled: true },
+                        Pace::Advanced(advance) => SyncerReport::Advanced { ticket, advance },
+                    });
                 };
                 // What finds nobody there is followed by a report that fails.
                 let mut differs = |found| {
@@ -129,7 +137,8 @@ fn obey(orders: &IpcReceiver<SyncerOrder>, uplink: &Uplink, mut worker: Worker) 
                 };
                 let end = worker.run(&job, &mut beat, &mut differs);
                 let JobEnd { outcome, status, tail, failed, left } = end.clone();
-                uplink.send(&SyncerReport::Done { ticket, outcome, status, tail, failed, left })?;
+                let bytes = worker.sent_bytes();
+                uplink.send(&SyncerReport::Done { ticket, outcome, status, tail, failed, left, bytes })?;
                 worker.warm_up(&job, &end);
                 beat_at = after(Instant::now(), pause);
             }

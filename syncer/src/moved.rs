@@ -9,6 +9,8 @@
 //! Two names of one file share owner, mode and time, so an old name never outlives the job: it is
 //! gone here, and the job removes it there.
 
+mod files;
+
 use std::os::fd::AsFd;
 
 use common::message::{Comparison, Deletions, MAX_MOVES, Move, Outcome};

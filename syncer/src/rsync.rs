@@ -9,13 +9,15 @@ use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use common::confine::{self, Confined};
-use common::message::BUSY_BEAT_SECS;
+use common::message::{Advance, BUSY_BEAT_SECS};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::unistd::Pid;
 
+use crate::meter::Meter;
 use crate::outcome::Ended;
 use crate::session::{Output, Session};
 use crate::tail::Stream;
@@ -76,6 +78,10 @@ impl Limits {
     }
 }
 
+/// How far the first signs of life of a job are apart. The second one is the first that can tell whether
+/// anything moves; while nothing does others go in its place, and they shall not wait for long.
+const FIRST_BEATS: [Duration; 2] = [Duration::from_millis(200), Duration::from_millis(800)];
+
 /// What a sign of life tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pace {
@@ -83,18 +89,36 @@ pub enum Pace {
     Moving,
     /// It has done nothing at all.
     Stalled,
+    /// It has said how far the job has come.
+    Advanced(Advance),
 }
 
 /// The sign of life that is due while we work.
 pub(crate) struct Pulse<'a> {
     beat: &'a mut dyn FnMut(Pace),
     next: Instant,
+    beats: usize,
+    meter: Rc<Meter>,
 }
 
 impl<'a> Pulse<'a> {
-    /// The first beat is one interval away.
+    /// The first beat is not far away.
     pub(crate) fn new(beat: &'a mut dyn FnMut(Pace)) -> Pulse<'a> {
-        Pulse { beat, next: after(Instant::now(), Duration::from_secs(BUSY_BEAT_SECS)) }
+        let mut pulse = Pulse { beat, next: Instant::now(), beats: 0, meter: Rc::new(Meter::new()) };
+        pulse.follow(pulse.next);
+        pulse
+    }
+
+    /// What hears how far the job has come.
+    pub(crate) fn meter(&self) -> &Rc<Meter> {
+        &self.meter
+    }
+
+    /// Tells how far the job has come, if that is due.
+    pub(crate) fn advance(&mut self, now: Instant) {
+        if let Some(advance) = self.meter.due(now) {
+            (self.beat)(Pace::Advanced(advance));
+        }
     }
 
     /// Whether it is time.
@@ -105,12 +129,18 @@ impl<'a> Pulse<'a> {
     /// Beats.
     pub(crate) fn beat(&mut self, now: Instant, pace: Pace) {
         (self.beat)(pace);
-        self.next = after(now, Duration::from_secs(BUSY_BEAT_SECS));
+        self.follow(now);
     }
 
-    /// When the next one is due.
+    fn follow(&mut self, now: Instant) {
+        let usual = Duration::from_secs(BUSY_BEAT_SECS);
+        self.next = after(now, FIRST_BEATS.get(self.beats).copied().unwrap_or(usual));
+        self.beats = self.beats.saturating_add(1);
+    }
+
+    /// When the next one is due, or rsync is to be asked how far it has come.
     pub(crate) fn next(&self) -> Instant {
-        self.next
+        self.meter.ask_at().map_or(self.next, |at| at.min(self.next))
     }
 }
 

@@ -95,6 +95,8 @@ impl<'a> Session<'a> {
                     return self.kill(Ended::TimedOut);
                 }
             }
+            pulse.advance(now);
+            pulse.meter().ask_if_due(self.pid, now);
             self.refill();
             let wait = self.wait(now, pulse.next());
             self.exchange(wait);

@@ -72,6 +72,13 @@ impl Said {
         }
     }
 
+    /// The last line of standard output does not count.
+    pub(crate) fn forget_last_output(&mut self) {
+        if let Some(line) = self.output.lines.pop_back() {
+            self.output.bytes = self.output.bytes.saturating_sub(line.len());
+        }
+    }
+
     /// The end of it, at most [`MAX_TAIL`] bytes: complaints before chatter when room is short.
     pub(crate) fn text(&self) -> String {
         let mut room = MAX_TAIL.saturating_sub(NOTE);

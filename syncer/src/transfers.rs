@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStringExt;
+use std::rc::Rc;
 
 use common::event::RootId;
 use common::log::escape;
@@ -17,6 +18,7 @@ use crate::complaints::Complaints;
 use crate::doubt::Doubt;
 use crate::job::{JobEnd, Worker};
 use crate::list::{Kind, Lists, Whole};
+use crate::meter::{metered, unmetered};
 use crate::outcome::{Ended, outcome};
 use crate::root::Root;
 use crate::rsync::{Feed, Limits, Pulse, Run, Spawned};
@@ -165,7 +167,9 @@ impl Transfers<'_> {
                     taken <= room
                 })
             });
-            let words = argv::named(self.words(Errand::Send(form, deletions)), names);
+            let mut words = argv::named(self.words(Errand::Send(form, deletions)), names);
+            unmetered(&mut words);
+            self.pulse.meter().ask();
             self.carry(&words, &mut |_| Feed::End, &mut |_| {});
         }
     }
@@ -219,7 +223,7 @@ impl Transfers<'_> {
     }
 
     /// The command for an errand of this job.
-    fn words(&self, errand: Errand) -> Vec<OsString> {
+    pub(crate) fn words(&self, errand: Errand) -> Vec<OsString> {
         let mut argv = argv::argv(&self.worker.slice, errand, self.abilities);
         if let (Errand::Send(..), Comparison::Checksums) = (errand, self.by) {
             argv::by_checksums(&mut argv, &self.worker.slice);
@@ -235,6 +239,16 @@ impl Transfers<'_> {
         }
         if let (Errand::Send(Form::Whole, Deletions::Travel), Some(most)) = (errand, self.max_delete) {
             argv::bound(&mut argv, most);
+        }
+        match errand {
+            // Few files: each may tell of itself.
+            Errand::Send(Form::Shallow, _) => metered(&mut argv),
+            Errand::Send(Form::Deep | Form::Whole | Form::WholeListed, _) => {
+                metered(&mut argv);
+                unmetered(&mut argv);
+                self.pulse.meter().ask();
+            }
+            Errand::Look(_) | Errand::Compare(..) | Errand::Erase => {}
         }
         argv
     }
@@ -279,8 +293,11 @@ impl Transfers<'_> {
             log::info!("rsync: {}", argv::shown(argv));
         }
         let (mut said, log_left) = (Said::default(), &mut self.log_left);
-        let complaints = &mut self.complaints;
+        let (complaints, meter) = (&mut self.complaints, Rc::clone(self.pulse.meter()));
         let mut line = |stream: Stream, text: &[u8]| {
+            if stream == Stream::Output && meter.takes(text, &mut said) {
+                return;
+            }
             if debug && *log_left > 0 {
                 *log_left = log_left.saturating_sub(1);
                 log::info!("rsync: {}", escape(text));
@@ -303,6 +320,7 @@ impl Transfers<'_> {
             None => run.finish(&mut self.pulse),
         };
         let mut tail = said.text();
+        meter.end_run(&tail);
         if let Ended::Failed(error) = &ended {
             tail = format!("cannot run rsync: {error}");
         }

@@ -17,6 +17,7 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 
 use crate::abilities::Abilities;
 use crate::argv::{self, Errand, Form};
+use crate::meter::metered;
 use crate::root::Root;
 use crate::rsync::{Spawned, after};
 
@@ -133,6 +134,7 @@ impl Warm {
         let mut argv = argv::argv(slice, Errand::Send(Form::Shallow, deletions), abilities);
         let rate = job.terms.rate;
         argv::slow_down(&mut argv, slice, rate);
+        metered(&mut argv);
         let spawned = Spawned::start(&argv, root.as_fd(), confined).ok()?;
         Some(Warm { spawned, root: job.root, deletions, rate, since: Instant::now() })
     }

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use common::message::WatcherReport;
+use common::message::{WatcherReport, watches_wanted};
 
 use crate::live::Live;
 use crate::outbox::Outbox;
@@ -80,7 +80,7 @@ impl Live {
             log::error!(
                 "watch limit reached unwatched={unwatched} needed={all_needed}: these directories are only looked at \
                  every {UNWATCHED_RESCAN_SECS} s; cure: sysctl fs.inotify.max_user_watches={}",
-                with_reserve(all_needed)
+                watches_wanted(all_needed)
             );
         }
         self.limit.said = unwatched;
@@ -118,11 +118,6 @@ impl Live {
     }
 }
 
-/// A fifth more than is needed today.
-fn with_reserve(needed: u64) -> u64 {
-    needed + needed.div_ceil(5)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,7 +146,7 @@ mod tests {
 
     #[test]
     fn reserve_rounds_up() {
-        assert_eq!(with_reserve(11), 14);
-        assert_eq!(with_reserve(0), 0);
+        assert_eq!(watches_wanted(11), 14);
+        assert_eq!(watches_wanted(0), 0);
     }
 }

@@ -170,7 +170,12 @@ impl Live {
     /// limbo was reported under its old name, and the kernel tells both in one call.
     pub(crate) fn is_settled(&self, moment: Instant) -> bool {
         let looked = self.links_are_proved() && !self.limit.is_hurried();
-        looked && !self.scan.is_busy() && self.drained_at.is_some_and(|at| at >= moment)
+        looked && self.is_drained(moment)
+    }
+
+    /// Whether all that the kernel had queued at `moment` is in the outbox.
+    pub(crate) fn is_drained(&self, moment: Instant) -> bool {
+        !self.scan.is_busy() && self.drained_at.is_some_and(|at| at >= moment)
     }
 
     /// Does what is due.

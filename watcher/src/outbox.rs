@@ -142,10 +142,10 @@ impl Outbox {
         self.bound();
     }
 
-    /// Says that one directory had and has these names.
-    pub(crate) fn moved(&mut self, tree: TreeId, from: RelPath, to: RelPath) {
+    /// Says that one directory or file had and has these names.
+    pub(crate) fn moved(&mut self, tree: TreeId, kind: EntryKind, from: RelPath, to: RelPath) {
         if self.moves.len() < MAX_MOVES {
-            self.moves.push_back(WatcherReport::Moved { tree, from, to });
+            self.moves.push_back(WatcherReport::Moved { tree, kind, from, to });
         }
     }
 

@@ -1,10 +1,12 @@
-//! Directories that are reported under both of their names: the supervisor is told which new name
-//! is which old one, so that what they hold need not travel.
+//! Directories and larger files that are reported under both of their names: the supervisor is told
+//! which new name is which old one, so that what they hold need not travel.
 
 use std::collections::VecDeque;
 
-use common::event::Dirt;
+use common::filter::EntryKind;
+use common::message::WORTH_MOVING;
 use common::path::RelPath;
+use nix::sys::stat::{FileStat, SFlag};
 
 use crate::live::Live;
 use crate::outbox::Outbox;
@@ -16,7 +18,7 @@ const MAX_RENAMES: usize = 64;
 /// Most names that are remembered until the kernel's queue is empty. Past that no rename is told.
 const MAX_NAMES: usize = 256;
 
-/// Renames of directories.
+/// Renames of directories and files.
 #[derive(Default)]
 pub(crate) struct Renamed {
     /// Those of which only the first event has come.
@@ -26,7 +28,7 @@ pub(crate) struct Renamed {
 }
 
 impl Renamed {
-    /// A directory lost this name in the rename `cookie`.
+    /// Something lost this name in the rename `cookie`.
     fn left(&mut self, cookie: u32, path: RelPath) {
         if self.begun.len() >= MAX_RENAMES {
             self.begun.pop_front();
@@ -34,14 +36,14 @@ impl Renamed {
         self.begun.push_back((cookie, path));
     }
 
-    /// What the directory was called that got its name in the rename `cookie`.
+    /// What it was called that got its name in the rename `cookie`.
     fn came(&mut self, cookie: u32) -> Option<RelPath> {
         let at = self.begun.iter().position(|(begun, _)| *begun == cookie)?;
         self.begun.remove(at).map(|(_, path)| path)
     }
 
     /// Whether this is the first rename since the queue was empty that these names are in. Where the
-    /// kernel merges, a later one may be told with an earlier, and then another directory has the name.
+    /// kernel merges, a later one may be told with an earlier, and then something else has the name.
     fn is_first(&mut self, from: &RelPath, to: &RelPath) -> bool {
         let known = self.names.contains(from) || self.names.contains(to);
         let room = self.names.len() < MAX_NAMES;
@@ -59,7 +61,7 @@ impl Renamed {
 
 impl Live {
     /// An event may be half of a rename. Under a filter no directory is sent as a whole, and so
-    /// it says nothing.
+    /// it says nothing of those; nor of files whose rename costs as much as what they hold.
     pub(crate) fn note_rename(
         &mut self,
         path: &RelPath,
@@ -67,17 +69,33 @@ impl Live {
         (mask, cookie): (u32, u32),
         out: &mut Outbox,
     ) {
-        if !self.rules.filter.is_empty() {
+        let kind = if mask & bits::ISDIR == 0 { EntryKind::File } else { EntryKind::Directory };
+        if kind == EntryKind::Directory && !self.rules.filter.is_empty() {
             return;
         }
-        if mask & bits::MOVED_FROM != 0 && meaning.dirt == Some(Dirt::RemovedDir) {
+        if mask & bits::MOVED_FROM != 0 && meaning.dirt.is_some() {
             self.renamed.left(cookie, path.clone());
-        } else if meaning.step == Step::Arrived
+        } else if mask & bits::MOVED_TO != 0
             && let Some(from) = self.renamed.came(cookie)
-            && (!self.kernel.merges() || self.renamed.is_first(&from, path))
+            && match kind {
+                // By links, and so no other one may be taken for it.
+                EntryKind::Directory => {
+                    meaning.step == Step::Arrived
+                        && (!self.kernel.merges() || self.renamed.is_first(&from, path))
+                }
+                EntryKind::File => meaning.dirt.is_some() && self.is_worth_it(path),
+            }
         {
-            out.moved(self.id, from, path.clone());
+            out.moved(self.id, kind, from, path.clone());
         }
+    }
+
+    fn is_worth_it(&mut self, path: &RelPath) -> bool {
+        let found = self.looks.event(&self.path, self.root, path);
+        let is_file =
+            |stat: &FileStat| SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG;
+        let size = found.filter(is_file).and_then(|stat| u64::try_from(stat.st_size).ok());
+        size.is_some_and(|size| size >= WORTH_MOVING)
     }
 }
 

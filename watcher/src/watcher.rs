@@ -28,8 +28,11 @@ use crate::root::{Means, Root};
 /// that one writer can reach.
 const WORK_SLICE: Duration = Duration::from_millis(2);
 /// How long changes are gathered when others were sent just before: a burst becomes few frames, each
-/// of which wakes the supervisor. What comes alone is sent at once.
+/// of which wakes the supervisor. What comes alone is sent at once. While it goes on, twice as long
+/// each time.
 pub(crate) const GATHERING: Duration = Duration::from_millis(1);
+/// The longest of these. The kernel's queue takes some 25 times as much.
+const MOST_GATHERING: Duration = Duration::from_millis(4);
 /// What one read takes from the kernel; more is not faster.
 const READ_BUFFER: usize = 64 << 10;
 /// Orders that are taken before anything else is done.
@@ -60,6 +63,8 @@ pub(crate) struct Watcher {
     in_hand: VecDeque<WatcherReport>,
     /// When changes were sent last.
     sent_at: Option<Instant>,
+    /// How long changes are gathered next.
+    gathering: Duration,
     /// Frames of names that may be sent, beside those of changes.
     room: u32,
     flushes: Flushes,
@@ -102,6 +107,7 @@ impl Watcher {
             confined,
             in_hand: VecDeque::new(),
             sent_at: None,
+            gathering: GATHERING,
             room: 0,
             flushes: Flushes::default(),
             buffer: vec![0; READ_BUFFER].into_boxed_slice(),
@@ -211,10 +217,14 @@ impl Watcher {
         Ok(())
     }
 
-    fn gather(&self) {
-        let until = self.sent_at.map(|at| at + GATHERING);
-        if let Some(rest) = until.and_then(|until| until.checked_duration_since(Instant::now())) {
-            std::thread::sleep(rest);
+    fn gather(&mut self) {
+        let until = self.sent_at.map(|at| at + self.gathering);
+        match until.and_then(|until| until.checked_duration_since(Instant::now())) {
+            Some(rest) => {
+                self.gathering = self.gathering.saturating_mul(2).min(MOST_GATHERING);
+                std::thread::sleep(rest);
+            }
+            None => self.gathering = GATHERING,
         }
     }
 
@@ -233,6 +243,7 @@ impl Watcher {
                 WatcherOrder::Room(frames) => self.room = self.room.saturating_add(frames).min(NAMES_WINDOW),
                 WatcherOrder::List(pass) => self.roots.iter_mut().for_each(|root| root.list_anew(pass)),
                 WatcherOrder::Flush(number) => self.flushes.add(number, &mut self.roots, now),
+                WatcherOrder::Look(number) => self.flushes.look(number, now),
                 WatcherOrder::Prove(number) => self.outbox.report(WatcherReport::Proved(number)),
             }
         }

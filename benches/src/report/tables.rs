@@ -74,8 +74,7 @@ fn machine(records: &Records) -> String {
 
 fn latency(records: &Records) -> String {
     let mut rows = Vec::new();
-    for (part, form) in [("W1", "100 edits"), ("W1hot", "500 edits, every other one of the same file, no -z")]
-    {
+    for (part, form) in [("W1", "100 edits"), ("W1hot", "500 edits, every other one of the same file")] {
         for who in ["ours", "limit", "bare", "lsyncd", "clsync", "inotifywait"] {
             if records.of(part, who).next().is_none() {
                 continue;
@@ -154,6 +153,7 @@ fn more(records: &Records) -> String {
         ["W5 how many times fewer", &shown(share, 1)],
         ["W6 paths wrong in the end, worst run", &count(wrong("W6"))],
         ["W8 first remote, s", &shown(ours("W8", "conv_s"), 2)],
+        ["W8 the same for one remote only, s", &shown(ours("W8", "single_s"), 2)],
         ["W8 second remote, s", &shown(ours("W8", "second_s"), 2)],
         ["W8 third remote, s after it is back", &shown(ours("W8", "third_s"), 2)],
         ["W8 a plain rsync to the third, s", &shown(limit("W8", "third_s"), 2)],

@@ -39,17 +39,18 @@ pub struct Diagnostic {
 
 impl Diagnostic {
     /// Something that makes the config unusable.
-    pub(super) fn error(span: Range<usize>, message: impl Into<String>) -> Diagnostic {
+    pub fn error(span: Range<usize>, message: impl Into<String>) -> Diagnostic {
         Diagnostic { severity: Severity::Error, span, message: message.into(), help: None }
     }
 
     /// Something that does not.
-    pub(super) fn warning(span: Range<usize>, message: impl Into<String>) -> Diagnostic {
+    pub fn warning(span: Range<usize>, message: impl Into<String>) -> Diagnostic {
         Diagnostic { severity: Severity::Warning, span, message: message.into(), help: None }
     }
 
     /// The same, with advice.
-    pub(super) fn with_help(self, help: impl Into<String>) -> Diagnostic {
+    #[must_use]
+    pub fn with_help(self, help: impl Into<String>) -> Diagnostic {
         Diagnostic { help: Some(help.into()), ..self }
     }
 }
@@ -57,14 +58,19 @@ impl Diagnostic {
 /// All diagnostics of `parsed` as text for people, in the order of the file; empty when there
 /// are none.
 pub fn render(parsed: &Parsed, file_name: &str) -> String {
+    render_all(&parsed.diagnostics, &parsed.text, file_name)
+}
+
+/// The same for any diagnostics of a file with this text.
+pub fn render_all(diagnostics: &[Diagnostic], text: &str, file_name: &str) -> String {
     let file_name = clean(file_name);
-    let shown = select(&parsed.diagnostics);
+    let shown = select(diagnostics);
     let mut out = String::new();
     for diagnostic in &shown {
-        out.push_str(&draw(diagnostic, &parsed.text, &file_name));
+        out.push_str(&draw(diagnostic, text, &file_name));
         out.push_str("\n\n");
     }
-    let hidden = parsed.diagnostics.len().saturating_sub(shown.len());
+    let hidden = diagnostics.len().saturating_sub(shown.len());
     if hidden > 0 {
         out.push_str(&hidden.to_string());
         out.push_str(" more problems are not shown\n");
@@ -94,7 +100,8 @@ fn draw(diagnostic: &Diagnostic, text: &str, file_name: &str) -> String {
     };
     let mut group = level.primary_title(clean(&diagnostic.message)).elements(Vec::<Origin<'_>>::new());
     group = if text.is_empty() {
-        group.element(Origin::path(file_name))
+        // Nothing of it was read: its beginning.
+        group.element(Origin::path(file_name).line(1).char_column(1))
     } else {
         let line = Line::of(text, &diagnostic.span);
         group.element(
@@ -149,7 +156,7 @@ mod tests {
     use super::*;
 
     fn parsed(text: &str, diagnostics: Vec<Diagnostic>) -> Parsed {
-        Parsed { config: None, diagnostics, text: text.to_owned() }
+        Parsed { config: None, draft: None, diagnostics, text: text.to_owned() }
     }
 
     #[test]

@@ -5,23 +5,33 @@
 //! GBK or ISO-8859-1 have always passed their bytes through, and they still do.
 
 mod diagnostic;
+mod dump;
 mod durability;
 mod launch;
+mod logs;
+mod page;
 mod params;
+mod places;
 mod privileges;
 mod read;
 mod sharing;
+mod status;
 mod xml;
 
 use std::ffi::OsString;
 
 use serde::{Deserialize, Serialize};
 
-pub use diagnostic::{Diagnostic, Severity, render};
+pub use diagnostic::{Diagnostic, Severity, render, render_all};
+pub use dump::dump;
 pub use durability::{DeleteGuard, GuardScope, Repair, StateConfig, Verify};
+pub use logs::{LogConfig, LogForm, LogTarget};
+pub use page::{PageConfig, PagePlace};
+pub use places::Places;
 pub use privileges::{LimitsTable, Privileges, RoleLimits};
 pub use read::{Parsed, parse, parse_for_plugin};
 pub use sharing::{Bandwidth, HOURS, Sharing};
+pub use status::{MAX_SOCKET, StatusConfig};
 
 /// Largest config file that is read, in bytes.
 pub const MAX_CONFIG: usize = 1 << 20;
@@ -39,7 +49,7 @@ pub const MAX_CONNECTIONS: u8 = 3;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(clippy::struct_excessive_bools, reason = "these are the file's own switches")]
 pub struct Config {
-    /// `<host hostip port>`: reserved by the original, printed at start.
+    /// `<host hostip port start>`: printed at start, and the page.
     pub host: Host,
     /// `<debug start>`: say every watch, event and rsync command.
     pub debug: bool,
@@ -84,15 +94,21 @@ pub struct Config {
     pub sharing: Sharing,
     /// `<state>`: what is kept on disk, and where.
     pub state: StateConfig,
+    /// `<status>`: who may look on, and where.
+    pub status: StatusConfig,
+    /// `<log>`: where the log goes.
+    pub log: LogConfig,
 }
 
-/// `<host hostip="localhost" port="8008"/>`.
+/// `<host hostip="localhost" port="8008" start="false"/>`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Host {
     /// Address, as written.
     pub ip: String,
     /// Port.
     pub port: u16,
+    /// The page, where it is on.
+    pub page: Option<PageConfig>,
 }
 
 /// One `<exclude expression>` of `<filter>`: a regular expression that compiled.

@@ -6,11 +6,14 @@
 
 mod durability;
 mod limits;
+mod logs;
 mod names;
+mod page;
 mod plugins;
 mod remote;
 mod rsync;
 mod sharing;
+mod status;
 mod trees;
 mod url;
 mod values;
@@ -22,7 +25,7 @@ use super::diagnostic::{Diagnostic, Severity, quote};
 use super::params::Deletions;
 use super::xml::{self, Attribute, Element};
 use super::{
-    Config, Crontab, FailLog, FilterExpression, Host, PluginName, Privileges, Switches, Tree, WatcherKind,
+    Config, Crontab, FailLog, FilterExpression, PluginName, Privileges, Switches, Tree, WatcherKind,
 };
 use crate::confine::Demand;
 use values::{Reader, bad_expression};
@@ -34,7 +37,6 @@ const DEFAULT_RETRY: u32 = 60;
 /// A year, in minutes.
 const MAX_MINUTES: u32 = 525_600;
 const DEFAULT_FAIL_LOG: &str = "/tmp/rsync_fail_log.sh";
-const DEFAULT_HOST_PORT: u16 = 8008;
 /// For how long an rsync waits that was started ahead, and the longest such time, in seconds.
 const WARM_IDLE: u32 = 60;
 const MAX_WARM_IDLE: u32 = 3600;
@@ -48,6 +50,9 @@ const MAX_UID: u32 = u32::MAX - 64;
 pub struct Parsed {
     /// The config; `None` when one of the diagnostics is an error.
     pub config: Option<Config>,
+    /// What could be read of it all the same, also where there is an error: for looking at, never to
+    /// be run. `None` where the file is no config at all.
+    pub draft: Option<Config>,
     /// All that is wrong, in the order of the file.
     pub diagnostics: Vec<Diagnostic>,
     /// The text that the diagnostics point into.
@@ -80,16 +85,18 @@ enum Purpose {
 fn parse_for(source: &[u8], purpose: Purpose) -> Parsed {
     let (text, encoding) = match xml::decode(source) {
         Ok(decoded) => decoded,
-        Err(problem) => return Parsed { config: None, diagnostics: vec![problem], text: String::new() },
+        Err(problem) => {
+            return Parsed { config: None, draft: None, diagnostics: vec![problem], text: String::new() };
+        }
     };
     let tree = match xml::tree(&text) {
         Ok(tree) => tree,
-        Err(problem) => return Parsed { config: None, diagnostics: vec![problem], text },
+        Err(problem) => return Parsed { config: None, draft: None, diagnostics: vec![problem], text },
     };
     if tree.root.name != names::HEAD.name {
         let message = format!("the file is about `<{}>`", quote(&tree.root.name));
         let problem = Diagnostic::error(tree.root.span, message).with_help("`<head>` was expected");
-        return Parsed { config: None, diagnostics: vec![problem], text };
+        return Parsed { config: None, draft: None, diagnostics: vec![problem], text };
     }
     let mut reader = Reader::new(encoding);
     names::check(&tree, &mut reader.problems);
@@ -101,7 +108,8 @@ fn parse_for(source: &[u8], purpose: Purpose) -> Parsed {
     let mut diagnostics = reader.problems;
     diagnostics.sort_by_key(|diagnostic| diagnostic.span.start);
     let is_usable = diagnostics.iter().all(|diagnostic| diagnostic.severity != Severity::Error);
-    Parsed { config: is_usable.then_some(config), diagnostics, text }
+    let (config, draft) = if is_usable { (Some(config.clone()), Some(config)) } else { (None, Some(config)) };
+    Parsed { config, draft, diagnostics, text }
 }
 
 impl Reader {
@@ -130,6 +138,8 @@ impl Reader {
             warm: self.warm(head),
             sharing: self.sharing(head),
             state: self.state(head.child("state")),
+            status: self.status(head.child("status")),
+            log: self.log(head.child("log")),
         }
     }
 
@@ -148,8 +158,10 @@ impl Reader {
         let crontab = part("crontab");
         let (plugins_on, plugins) = self.plugins(head, sersync);
         let rsync = self.rsync(part("rsync"), deletions);
+        let trees = self.trees(sersync, &head.span, &rsync);
+        self.log_outside(head.child("log"), &general.log, &trees);
         Config {
-            trees: self.trees(sersync, &head.span, &rsync),
+            trees,
             rsync_program: self.rsync_program(part("rsync")),
             fail_log: self.fail_log(part("failLog")),
             crontab: self.crontab(crontab),
@@ -172,15 +184,6 @@ impl Reader {
         };
         let (trees, plugins) = (tree.into_iter().collect(), plugin.into_iter().collect());
         Config { trees, plugins_on: vec![name], plugins, ..general }
-    }
-
-    fn host_element(&mut self, host: Option<&Element>) -> Host {
-        let ip = host.and_then(|host| host.attribute("hostip"));
-        let port = self.lenient(host, "port", &(0..=u32::from(u16::MAX)), u32::from(DEFAULT_HOST_PORT));
-        Host {
-            ip: ip.map_or_else(|| "localhost".to_owned(), |ip| ip.value.clone()),
-            port: u16::try_from(port).unwrap_or(DEFAULT_HOST_PORT),
-        }
     }
 
     fn filter(&mut self, filter: Option<&Element>) -> Vec<FilterExpression> {
@@ -285,6 +288,10 @@ mod tests_durability;
 #[cfg(test)]
 mod tests_limits;
 #[cfg(test)]
+mod tests_logs;
+#[cfg(test)]
+mod tests_page;
+#[cfg(test)]
 mod tests_plugins;
 #[cfg(test)]
 mod tests_remote;
@@ -292,3 +299,5 @@ mod tests_remote;
 mod tests_sharing;
 #[cfg(test)]
 mod tests_shown;
+#[cfg(test)]
+mod tests_status;

@@ -121,7 +121,7 @@ pub(super) struct Tree {
 pub(super) fn decode(source: &[u8]) -> Result<(String, Encoding), Diagnostic> {
     if source.len() > MAX_CONFIG {
         let message = format!("the file is {} bytes long; at most {MAX_CONFIG} are read", source.len());
-        return Err(Diagnostic::error(0..0, message));
+        return Err(Diagnostic::error(0..0, message).with_help("split the config in several"));
     }
     if source.starts_with(b"\xff\xfe") || source.starts_with(b"\xfe\xff") {
         return Err(Diagnostic::error(0..0, "the file is UTF-16").with_help("save the file as UTF-8"));
@@ -179,13 +179,16 @@ impl Builder<'_> {
         self.elements = self.elements.saturating_add(1);
         if self.root.is_some() {
             let message = format!("`<{}>` begins after the end of the file's only element", quote(name));
-            return Err(Diagnostic::error(span, message));
+            let help = "put it into `<head>`, before `</head>`";
+            return Err(Diagnostic::error(span, message).with_help(help));
         }
         if self.open.len() >= MAX_DEPTH {
-            return Err(Diagnostic::error(span, format!("elements are nested more than {MAX_DEPTH} deep")));
+            let message = format!("elements are nested more than {MAX_DEPTH} deep");
+            return Err(Diagnostic::error(span, message).with_help("close what was opened before it"));
         }
         if self.elements > MAX_ELEMENTS {
-            return Err(Diagnostic::error(span, format!("the file has more than {MAX_ELEMENTS} elements")));
+            let message = format!("the file has more than {MAX_ELEMENTS} elements");
+            return Err(Diagnostic::error(span, message).with_help("split the config in several"));
         }
         let attributes = self.attributes(tag, span.start)?;
         self.open.push(Element { name: name.to_owned(), span, attributes, children: Vec::new() });
@@ -227,7 +230,9 @@ impl Builder<'_> {
             return Err(Diagnostic::error(element.span.clone(), message).with_help(help));
         }
         let Some(root) = self.root else {
-            return Err(Diagnostic::error(0..0, "the file holds no element; `<head>` was expected"));
+            let help = "begin with the shipped confxml.xml";
+            let problem = Diagnostic::error(0..0, "the file holds no element; `<head>` was expected");
+            return Err(problem.with_help(help));
         };
         Ok(Tree { root, stray: self.stray })
     }
@@ -236,7 +241,15 @@ impl Builder<'_> {
 fn bad_syntax(text: &str, error: &XmlError, at: usize) -> Diagnostic {
     let at = text.floor_char_boundary(at);
     let end = text.ceil_char_boundary(at.saturating_add(1));
-    Diagnostic::error(at..end, format!("this is no XML: {error}"))
+    let why = error.to_string();
+    let help = if why.contains("attribute value") {
+        "close the value with the quote that opened it"
+    } else if why.contains("comment") {
+        "close the comment with `-->`"
+    } else {
+        "close each element where it was opened: <name …/>, or <name …> and </name>"
+    };
+    Diagnostic::error(at..end, format!("this is no XML: {why}")).with_help(help)
 }
 
 fn bad_attribute(text: &str, error: &AttrError, tag_start: usize) -> Diagnostic {
@@ -251,7 +264,8 @@ fn bad_attribute(text: &str, error: &AttrError, tag_start: usize) -> Diagnostic 
     let rest = text.get(start..).unwrap_or_default();
     let length = rest.find(|c: char| c.is_whitespace() || "=<>\"'/".contains(c)).unwrap_or(rest.len());
     let end = text.ceil_char_boundary(start.saturating_add(length.max(1)));
-    Diagnostic::error(start..end, message)
+    let help = "write each attribute once, with a blank before it: name=\"value\"";
+    Diagnostic::error(start..end, message).with_help(help)
 }
 
 fn bad_entity(error: &EscapeError, value: &Span) -> Diagnostic {

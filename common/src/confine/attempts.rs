@@ -93,6 +93,8 @@ pub enum Area {
     Program,
     /// The keeper of the state file.
     Keeper,
+    /// Who serves the page.
+    Page,
     /// The plugins socket, http and refreshCDN.
     Plugin,
     /// An operator's program, started by the plugin command.
@@ -121,9 +123,9 @@ pub enum Barrier {
     NotSyncer,
     /// Only the watcher has inotify, whose watches Landlock does not bound.
     NotWatcher,
-    /// The watcher and the keeper speak to nobody, and so make no socket at all.
+    /// The watcher, the keeper and the page connect to nobody, and so make no socket at all.
     Socketless,
-    /// The keeper opens nothing, whatever it is.
+    /// The keeper and the page open nothing, whatever it is.
     Closed,
     /// Nothing: a residual risk, told openly.
     Nothing,
@@ -148,9 +150,11 @@ impl Attempt {
             Barrier::Everywhere => Expected::Refused,
             Barrier::Sandbox => refused_if(area != Area::Command),
             Barrier::SandboxOrUid => refused_if(area != Area::Command || uid == Uid::Own),
-            Barrier::NotSyncer => refused_if(matches!(area, Area::Watcher | Area::Keeper | Area::Plugin)),
-            Barrier::Socketless => refused_if(matches!(area, Area::Watcher | Area::Keeper)),
-            Barrier::Closed => refused_if(area == Area::Keeper),
+            Barrier::NotSyncer => {
+                refused_if(matches!(area, Area::Watcher | Area::Keeper | Area::Page | Area::Plugin))
+            }
+            Barrier::Socketless => refused_if(matches!(area, Area::Watcher | Area::Keeper | Area::Page)),
+            Barrier::Closed => refused_if(matches!(area, Area::Keeper | Area::Page)),
             Barrier::NotWatcher if area == Area::Watcher => Expected::Residual,
             Barrier::NotWatcher => refused_if(area != Area::Command),
             Barrier::Nothing => Expected::Residual,

@@ -11,6 +11,14 @@ use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::unistd::{getpid, getppid};
 
+/// Ignores that signal, here and in what is started from here, until that handles it itself.
+pub fn ignore(signal: Signal) -> io::Result<()> {
+    let ignored = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
+    // SAFETY: no handler is installed, so nothing runs in a signal's context.
+    unsafe { sigaction(signal, &ignored) }?;
+    Ok(())
+}
+
 /// Makes the child that `command` starts die with this process, whatever its parent's fate:
 /// a program must not outlive the role that answers for it.
 pub fn die_with_parent(command: &mut Command) {

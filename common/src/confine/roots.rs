@@ -9,7 +9,9 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
-use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2};
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat, openat2};
+use nix::sys::stat::Mode;
 
 /// Most symlinks on the way, as the kernel has it.
 const MAX_LINKS: usize = 40;
@@ -18,10 +20,7 @@ const ROOT: u32 = 0;
 /// Opens what stands at `path`, as a place only (`O_PATH`).
 pub(super) fn open(path: &Path) -> io::Result<File> {
     let way = follow(path)?;
-    // Nothing is followed any more: what was looked at may have been exchanged since.
-    let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
-    let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
-    let file = File::from(openat2(AT_FDCWD, &way.end, how)?);
+    let file = without_links(&way.end)?;
     let owner = file.metadata()?.uid();
     match way.links.iter().find(|(_, maker)| *maker != ROOT && *maker != owner) {
         None => Ok(file),
@@ -31,6 +30,32 @@ pub(super) fn open(path: &Path) -> io::Result<File> {
             crate::log::Shown(link.as_os_str())
         ))),
     }
+}
+
+const PLACE: OFlag = OFlag::O_PATH.union(OFlag::O_CLOEXEC);
+
+/// Nothing is followed any more: what was looked at may have been exchanged since.
+fn without_links(path: &Path) -> io::Result<File> {
+    let how = OpenHow::new().flags(PLACE).resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
+    match openat2(AT_FDCWD, path, how) {
+        // systemd answers so where a unit says RestrictSUIDSGID=, as ours do: it cannot see the mode
+        // that the call may have.
+        Err(Errno::ENOSYS | Errno::EPERM) => step_by_step(path),
+        result => Ok(File::from(result?)),
+    }
+}
+
+/// The same, one component at a time.
+fn step_by_step(path: &Path) -> io::Result<File> {
+    let mut place = File::from(openat(AT_FDCWD, "/", PLACE, Mode::empty())?);
+    for word in words(path) {
+        place = File::from(openat(&place, word.as_os_str(), PLACE | OFlag::O_NOFOLLOW, Mode::empty())?);
+        // With these flags a symlink is opened itself.
+        if place.metadata()?.is_symlink() {
+            return Err(Errno::ELOOP.into());
+        }
+    }
+    Ok(place)
 }
 
 struct Way {
@@ -82,6 +107,31 @@ fn words(path: &Path) -> impl Iterator<Item = OsString> {
 mod tests {
     use super::*;
     use std::os::unix::fs::{chown, lchown, symlink};
+
+    /// A unit with `RestrictSUIDSGID=` has no openat2: its watcher found no root at all.
+    #[test]
+    fn the_way_without_openat2() {
+        let directory = tempfile::tempdir().unwrap();
+        let base = directory.path().canonicalize().unwrap();
+        let at = |name: &str| base.join(name);
+        fs::create_dir_all(at("a/b")).unwrap();
+        fs::write(at("file"), "").unwrap();
+        symlink("a", at("link")).unwrap();
+        for open in [without_links, step_by_step] {
+            let inode = |path: &Path| open(path).map(|file| file.metadata().unwrap().ino());
+            for path in [at("a/b"), at("file"), "/".into()] {
+                assert_eq!(inode(&path).unwrap(), path.metadata().unwrap().ino(), "{}", path.display());
+            }
+            for (path, error) in [
+                ("link", libc::ELOOP),
+                ("link/b", libc::ELOOP),
+                ("file/x", libc::ENOTDIR),
+                ("none", libc::ENOENT),
+            ] {
+                assert_eq!(inode(&at(path)).unwrap_err().raw_os_error(), Some(error), "{path}");
+            }
+        }
+    }
 
     #[test]
     fn a_way_that_somebody_else_bent() {

@@ -133,6 +133,8 @@ pub enum Syscalls {
     Plugin,
     /// Files that are open already, also to write; no network, no program.
     Keeper,
+    /// Connections that others made to sockets that are open already; no file, no socket, no program.
+    Page,
     /// Everything but what only an intruder wants: an operator's program.
     Command,
 }

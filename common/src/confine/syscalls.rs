@@ -66,7 +66,7 @@ pub(super) fn prove(list: Syscalls, kernel: Kernel) -> Result<(), ConfineError> 
     refused("UDP", Errno::ENOSYS, opened(AddressFamily::Inet, SockType::Datagram))?;
     refused("removing a file", Errno::ENOSYS, unlink(c""))?;
     match list {
-        Syscalls::Watcher | Syscalls::MarkedWatcher | Syscalls::Keeper => {
+        Syscalls::Watcher | Syscalls::MarkedWatcher | Syscalls::Keeper | Syscalls::Page => {
             refused("TCP", Errno::ENOSYS, opened(AddressFamily::Inet, SockType::Stream))?;
             refused("a program", Errno::ENOSYS, run_nothing())
         }
@@ -90,6 +90,7 @@ fn programs(list: Syscalls) -> Result<Vec<BpfProgram>, seccompiler::BackendError
         Syscalls::Syncer => Ok(vec![kill()?, allow(allowed::SYNCER)?]),
         Syscalls::Plugin => Ok(vec![kill()?, allow(allowed::PLUGIN)?]),
         Syscalls::Keeper => Ok(vec![kill()?, allow(allowed::KEEPER)?]),
+        Syscalls::Page => Ok(vec![kill()?, allow(allowed::PAGE)?]),
         Syscalls::Command => Ok(vec![
             compile(hostile::OF_COMMANDS, SeccompAction::Allow, answer(Errno::EPERM))?,
             compile(hostile::UNREADABLE, SeccompAction::Allow, answer(Errno::ENOSYS))?,

@@ -29,7 +29,7 @@ pub(super) fn serialize<S: Serializer>(paths: &[(RelPath, Dirt)], serializer: S)
             // A path is far shorter.
             bytes.extend(u16::try_from(number).unwrap_or(u16::MAX).to_le_bytes());
         }
-        bytes.push(number_of(*dirt));
+        bytes.push(dirt.number());
         bytes.extend_from_slice(rest);
         before = path;
     }
@@ -79,23 +79,7 @@ fn next<'b>(path: &mut Vec<u8>, bytes: &'b [u8]) -> Option<(Dirt, &'b [u8])> {
     }
     path.truncate(shared);
     path.extend_from_slice(rest);
-    Some((dirt_of(dirt)?, bytes))
-}
-
-fn number_of(dirt: Dirt) -> u8 {
-    match dirt {
-        Dirt::Touched => 0,
-        Dirt::Removed => 1,
-        Dirt::RemovedDir => 2,
-        Dirt::Deep => 3,
-        Dirt::Sweep => 4,
-    }
-}
-
-fn dirt_of(number: u8) -> Option<Dirt> {
-    [Dirt::Touched, Dirt::Removed, Dirt::RemovedDir, Dirt::Deep, Dirt::Sweep]
-        .get(usize::from(number))
-        .copied()
+    Some((Dirt::of_number(dirt)?, bytes))
 }
 
 #[cfg(test)]
@@ -111,7 +95,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_packed_is_unpacked(paths in proptest::collection::vec(("([ab]{1,2}/){0,3}[abc]{1,3}", 0..5_u8), 0..50)) {
-            let paths = paths.into_iter().map(|(path, dirt)| (RelPath::new(path).unwrap(), dirt_of(dirt).unwrap()));
+            let paths = paths.into_iter().map(|(path, dirt)| (RelPath::new(path).unwrap(), Dirt::of_number(dirt).unwrap()));
             let batch = Batch(paths.collect());
             let bytes = postcard::to_stdvec(&batch).unwrap();
             prop_assert_eq!(&postcard::from_bytes::<Batch>(&bytes).unwrap(), &batch);

@@ -85,12 +85,13 @@ pub struct Job {
     pub terms: Terms,
     /// What to transfer.
     pub work: Work,
-    /// Directories that were renamed, at most [`MAX_MOVES`](super::MAX_MOVES): of a batch that
-    /// carries both names, the removal of the old one and all of the new one. Only a hint.
+    /// What was renamed, at most [`MAX_MOVES`](super::MAX_MOVES), oldest first: directories of which a
+    /// batch carries both names, the removal of the old one and all of the new one, and files of which
+    /// it carries the new name. Only a hint.
     pub moves: Vec<Move>,
 }
 
-/// A directory that has another name.
+/// A directory or file that has another name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Move {
     /// The name that it had.
@@ -101,6 +102,9 @@ pub struct Move {
 
 /// Files larger than this are large, in bytes: on a fast network they take some tenth of a second.
 pub const LARGE: u64 = 8 << 20;
+/// Files of less than this are sent anew under another name, in bytes: making them out of what is
+/// there takes a run of its own.
+pub const WORTH_MOVING: u64 = 1 << 20;
 /// Most large files that are left out of one job, and most bytes of their paths.
 pub const MAX_LEFT: (usize, usize) = (64, 12 << 10);
 
@@ -109,7 +113,8 @@ pub const MAX_LEFT: (usize, usize) = (64, 12 << 10);
 pub enum Load {
     /// Everything.
     Any,
-    /// No file larger than [`LARGE`]: those are named in [`SyncerReport::Done`], as far as they fit.
+    /// No file larger than [`LARGE`], nor what stands now at the old name of one that was renamed: those
+    /// are named in [`SyncerReport::Done`], as far as they fit.
     Light,
 }
 
@@ -231,6 +236,16 @@ pub enum SyncerReport {
         failed: Option<Vec<FailedPath>>,
         /// Large files that were not sent, since the job was [`Load::Light`]; at most [`MAX_LEFT`].
         left: Vec<RelPath>,
+        /// Bytes of files that were sent, as rsync counts them; 0 where it did not say.
+        bytes: u64,
+    },
+    /// How far the job has come that was ordered with this ticket. At most one each
+    /// [`ADVANCE_MILLIS`] milliseconds.
+    Advanced {
+        /// The ticket of the order.
+        ticket: u64,
+        /// So far.
+        advance: Advance,
     },
     /// Differences that a [`Work::Verify`] found, before its [`SyncerReport::Done`]; at most one
     /// frame of them.
@@ -240,6 +255,34 @@ pub enum SyncerReport {
         /// In the order in which rsync told of them.
         found: Vec<Difference>,
     },
+}
+
+/// How often a syncer tells at most how far its job has come, in milliseconds.
+pub const ADVANCE_MILLIS: u64 = 500;
+
+/// How far a job has come, by what rsync says of it (`--info=progress2`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Advance {
+    /// Bytes of the files that were sent.
+    pub bytes: u64,
+    /// Files that were sent.
+    pub files: u64,
+    /// Of all bytes that rsync has listed until now, sent or equal, 0 to 100.
+    pub percent: u8,
+    /// Entries that are still to be compared, and all that rsync has listed until now.
+    pub to_check: Option<(u64, u64)>,
+    /// Whether rsync still lists: `percent` and `to_check` are of a part of the tree then.
+    pub listing: Listing,
+}
+
+/// Whether rsync knows all that there is to compare.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Listing {
+    /// Not yet.
+    #[default]
+    Open,
+    /// It does.
+    Complete,
 }
 
 /// How a transfer ended, as far as what to do next depends on it.
@@ -273,4 +316,24 @@ pub enum Outcome {
     TimedOut,
     /// Anything else: a signal, no memory, an exit status without a meaning.
     Broken,
+}
+
+impl Outcome {
+    /// All of them.
+    pub const ALL: [Outcome; 14] = [
+        Outcome::Done,
+        Outcome::Partial,
+        Outcome::Unreachable,
+        Outcome::Refused,
+        Outcome::UnknownHost,
+        Outcome::Hostile,
+        Outcome::NoSpace,
+        Outcome::ReadOnly,
+        Outcome::Misconfigured,
+        Outcome::Limit,
+        Outcome::RootGone,
+        Outcome::RootEmpty,
+        Outcome::TimedOut,
+        Outcome::Broken,
+    ];
 }

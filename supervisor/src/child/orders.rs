@@ -3,7 +3,8 @@
 use common::event::TreeId;
 use common::keep::{KeepSlice, KeeperOrder};
 use common::message::{
-    Job, PluginEvent, PluginOrder, PluginSlice, SyncSlice, SyncerOrder, WatchSlice, WatcherOrder,
+    Job, PageOrder, PageSlice, PluginEvent, PluginOrder, PluginSlice, SyncSlice, SyncerOrder, WatchSlice,
+    WatcherOrder,
 };
 use common::path::RelPath;
 use common::wire::ring;
@@ -27,6 +28,8 @@ pub enum Orders {
     Plugin(IpcSender<PluginOrder>),
     /// To the keeper.
     Keeper(IpcSender<KeeperOrder>),
+    /// To the page.
+    Page(IpcSender<PageOrder>),
 }
 
 /// How a keeper's answer has to look.
@@ -69,6 +72,13 @@ impl Child {
         sent
     }
 
+    /// The child came to the rendezvous: its only order.
+    pub fn configure_page(&mut self, orders: IpcSender<PageOrder>, slice: PageSlice) -> bool {
+        let sent = orders.send(PageOrder::Configure(Box::new(slice))).is_ok();
+        self.orders = Some(Orders::Page(orders));
+        sent
+    }
+
     /// Gives the keeper an order whose ticket it cannot guess. Does not block: few are unanswered.
     pub fn send_keep(&mut self, ticket: u64, keep: Keep) -> bool {
         let Some(Orders::Keeper(orders)) = &self.orders else { return false };
@@ -94,6 +104,10 @@ impl Child {
                 self.flushes.push_back((number, asked));
                 WatcherOrder::Flush(number)
             }
+            WatcherOrder::Look(_) => {
+                self.look = Some(number);
+                WatcherOrder::Look(number)
+            }
             other @ (WatcherOrder::Configure(_)
             | WatcherOrder::Room(_)
             | WatcherOrder::List(_)
@@ -116,6 +130,15 @@ impl Child {
             Ok(())
         } else {
             Err("a proof that it was not asked for".to_owned())
+        }
+    }
+
+    /// It has reported all that happened before the last look.
+    pub fn looked(&mut self, number: u64) -> Result<(), String> {
+        if self.look.take_if(|look| *look == number).is_some() {
+            Ok(())
+        } else {
+            Err("a look that it was not asked for".to_owned())
         }
     }
 

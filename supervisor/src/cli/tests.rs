@@ -91,6 +91,20 @@ fn commands_for_a_running_supervisor() {
 }
 
 #[test]
+fn looks_at_a_config() {
+    let all = Wants { remotes: true, dump: true, strict: true };
+    for (line, meant) in [
+        ("check", Command::Check(DEFAULT_CONFIG.into(), Wants::default())),
+        ("-ox.xml check --remotes --dump --strict", Command::Check("x.xml".into(), all)),
+        ("plan", Command::Plan(DEFAULT_CONFIG.into(), None)),
+        ("plan --remote a::b -o x.xml", Command::Plan("x.xml".into(), Some("a::b".into()))),
+        ("explain ../a/b", Command::Explain(DEFAULT_CONFIG.into(), "../a/b".into())),
+    ] {
+        assert_eq!(asked(line), Ok(meant), "{line}");
+    }
+}
+
+#[test]
 fn what_does_not_belong_together() {
     for line in [
         "--repair",
@@ -104,6 +118,16 @@ fn what_does_not_belong_together() {
         "doctor --remote r",
         "doctor --state-dir /s",
         "demo --state-dir /s",
+        "--strict",
+        "verify --dump",
+        "check x",
+        "check --remote r",
+        "check -r",
+        "plan x",
+        "plan --timeout 1",
+        "explain",
+        "explain a b",
+        "explain a --remotes",
         "verify x",
         "verify --timeout 1",
         "verify --tree /t",

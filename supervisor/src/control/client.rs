@@ -146,7 +146,7 @@ fn patience(request: &Request) -> Option<Duration> {
             timeout.map(|seconds| Duration::from_secs(seconds).saturating_add(GRACE))
         }
         Request::Verify { .. } => None,
-        Request::Deletes { .. } => Some(AT_ONCE),
+        Request::Deletes { .. } | Request::Explain { .. } => Some(AT_ONCE),
     }
 }
 

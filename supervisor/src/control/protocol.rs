@@ -5,10 +5,12 @@
 //! refused, never guessed.
 
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 
 use common::config::Repair;
 use common::log::escape;
 use common::message::Comparison;
+use common::path::RelPath;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -50,6 +52,15 @@ pub enum Request {
         /// What to do with them.
         what: DeletesWhat,
     },
+    /// Where a path is on its way to each remote.
+    Explain {
+        /// Its tree: an absolute path without a slash at its end.
+        #[serde(with = "exact")]
+        tree: OsString,
+        /// The path below it, as [`RelPath`] wants it.
+        #[serde(with = "exact")]
+        path: OsString,
+    },
 }
 
 /// What becomes of deletions that are held.
@@ -86,6 +97,9 @@ pub enum Malformed {
     /// Something else, or of another version of the program.
     #[error("not understood: {0}; after an upgrade the supervisor is to be restarted")]
     Unknown(serde_json::Error),
+    /// An `explain` of what is no path below a tree.
+    #[error("this is no path below a tree")]
+    Path,
     /// More than [`MAX_TIMEOUT`].
     #[error("the timeout is longer than {MAX_TIMEOUT} seconds")]
     Timeout,
@@ -106,6 +120,7 @@ impl Request {
         }
         match serde_json::from_slice(line).map_err(Malformed::Unknown)? {
             Request::Wait { timeout: Some(seconds), .. } if seconds > MAX_TIMEOUT => Err(Malformed::Timeout),
+            Request::Explain { path, .. } if RelPath::new(path.as_bytes()).is_err() => Err(Malformed::Path),
             request => Ok(request),
         }
     }
@@ -142,25 +157,47 @@ enum Comparing {
 }
 
 /// Bytes as text: a character for each, the one with its number. What is ASCII reads as it is.
-mod bytes {
-    use std::ffi::OsString;
+mod exact {
+    use std::ffi::{OsStr, OsString};
     use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
     use serde::de::{Error, Unexpected};
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+    pub(super) fn text(path: &OsStr) -> String {
+        path.as_bytes().iter().copied().map(char::from).collect()
+    }
+
+    pub(super) fn path<E: Error>(text: &str) -> Result<OsString, E> {
+        let bytes: Option<Vec<u8>> = text.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect();
+        let wrong = || E::invalid_value(Unexpected::Str("a path"), &"a character for each byte");
+        bytes.map(OsString::from_vec).ok_or_else(wrong)
+    }
+
+    pub(super) fn serialize<S: Serializer>(path: &OsStr, to: S) -> Result<S::Ok, S::Error> {
+        text(path).serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<OsString, D::Error> {
+        path(&String::deserialize(from)?)
+    }
+}
+
+/// The same, where there may be none.
+mod bytes {
+    use std::ffi::OsString;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::exact;
+
     #[allow(clippy::ref_option, reason = "serde's own shape")]
     pub(super) fn serialize<S: Serializer>(path: &Option<OsString>, to: S) -> Result<S::Ok, S::Error> {
-        let text =
-            path.as_ref().map(|path| path.as_bytes().iter().copied().map(char::from).collect::<String>());
-        text.serialize(to)
+        path.as_ref().map(|path| exact::text(path)).serialize(to)
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<OsString>, D::Error> {
-        let Some(text) = Option::<String>::deserialize(from)? else { return Ok(None) };
-        let bytes: Option<Vec<u8>> = text.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect();
-        let wrong = || D::Error::invalid_value(Unexpected::Str("a path"), &"a character for each byte");
-        bytes.map(|bytes| Some(OsString::from_vec(bytes))).ok_or_else(wrong)
+        Option::<String>::deserialize(from)?.map(|text| exact::path(&text)).transpose()
     }
 }
 
@@ -194,6 +231,13 @@ mod tests {
                 "{\"deletes\":{\"tree\":\"/a\u{ff}\\n\",\"what\":\"drop\"}}",
             ),
             (
+                Request::Explain {
+                    tree: OsString::from_vec(b"/a\xff".to_vec()),
+                    path: OsString::from_vec(b"b\n/c".to_vec()),
+                },
+                "{\"explain\":{\"tree\":\"/a\u{ff}\",\"path\":\"b\\n/c\"}}",
+            ),
+            (
                 Request::Deletes { tree: None, what: DeletesWhat::List },
                 r#"{"deletes":{"tree":null,"what":"list"}}"#,
             ),
@@ -219,6 +263,8 @@ mod tests {
             b"{\"verify\":{\"remote\":null,\"repair\":true,\"by\":\"times\"}}",
             b"{\"verify\":{\"remote\":null,\"repair\":\"on\",\"by\":\"Times\"}}",
             b"{\"deletes\":{\"tree\":null,\"what\":\"all\"}}",
+            b"{\"explain\":{\"tree\":\"/a\",\"path\":\"../etc\"}}",
+            b"{\"explain\":{\"tree\":null,\"path\":\"a\"}}",
             b"{\"deletes\":{\"tree\":\"\xe5\x9b\xbe\",\"what\":\"list\"}}",
             &[b'['; MAX_REQUEST - 1],
         ] {

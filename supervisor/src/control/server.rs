@@ -11,6 +11,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use common::config::MAX_SOCKET;
 use common::confine::{Identity, with_files_of};
 use common::exit::Exit;
 use log::warn;
@@ -33,8 +34,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const ACCEPTS_A_TURN: usize = 2 * MAX_CLIENTS;
 /// How long nothing is accepted after that failed, and how long refusals are counted, not logged.
 const REST: Duration = Duration::from_secs(10);
-/// What the address of a socket holds (`sun_path`), less the zero byte at its end.
-const MAX_PATH: usize = 107;
 
 /// One connection, for as long as it lasts; its number is never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -66,9 +65,9 @@ impl Control {
     /// becomes then. `path` is at most 107 bytes long, in a private directory. A socket that stands
     /// there is an earlier run's, and goes.
     pub fn bind(path: &Path, owner: Option<Identity>) -> io::Result<Control> {
-        if path.as_os_str().as_bytes().len() > MAX_PATH {
+        if path.as_os_str().as_bytes().len() > MAX_SOCKET {
             let message =
-                format!("its path is longer than {MAX_PATH} bytes; set XDG_RUNTIME_DIR to a shorter one");
+                format!("its path is longer than {MAX_SOCKET} bytes; set XDG_RUNTIME_DIR to a shorter one");
             return Err(io::Error::new(ErrorKind::InvalidInput, message));
         }
         let starter = geteuid().as_raw();
@@ -103,6 +102,11 @@ impl Control {
     /// When [`Control::serve`] is due at the latest.
     pub fn deadline(&self) -> Option<Duration> {
         self.clients.values().filter_map(Connection::deadline).chain(self.resting_until).min()
+    }
+
+    /// True while somebody has not read all that was said.
+    pub fn is_unread(&self) -> bool {
+        self.clients.values().any(|client| client.queued() > 0)
     }
 
     /// Does all that can be done without waiting. The commands that were said since.

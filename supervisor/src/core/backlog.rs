@@ -2,20 +2,24 @@
 //! ready, in bounded memory.
 
 mod bounds;
+mod cost;
+mod places;
 mod store;
 mod told;
 
 use std::time::Duration;
 
 use common::event::{Change, Dirt, IN_CREATE, RECEIVED, merged};
-use common::message::batch::shared;
 use common::path::RelPath;
 
 use super::kept::Kept;
 use super::retry::Jitter;
+use cost::cost;
 use store::Store;
 
 pub use bounds::{Collapsed, MAX_ALL, MAX_PATHS};
+pub(super) use cost::cost_of;
+pub use places::Copies;
 
 /// How long the removal of a file is held: editors remove a file before they write it anew,
 /// and the live copy must not vanish meanwhile.
@@ -37,8 +41,6 @@ pub const QUARANTINE: u32 = 3;
 const MAX_SKIPPED: usize = 10_000;
 /// Most paths that are looked at for one that may go.
 const MAX_LOOKED: usize = 256;
-/// What a path costs in an order beside its bytes.
-const PATH_OVERHEAD: usize = 8;
 
 /// Whether the remote mirrors back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,8 +67,6 @@ pub struct Entry {
     pub attempts: u32,
     /// Place among those that are ready at the same moment; 0 before it has one.
     sequence: u32,
-    /// While it waits: the disk holds this path.
-    saved: bool,
     /// Too large to travel among others.
     pub heavy: bool,
 }
@@ -92,6 +92,16 @@ impl Backlog {
         Backlog { jitter: Jitter::new(seed), ..Backlog::default() }
     }
 
+    /// It is one of several that mostly hold the same ([`Copies`]). It is empty.
+    pub fn share(&mut self) {
+        self.store = Store::shared();
+    }
+
+    /// The number of the last change that was new to it.
+    pub fn sequence(&self) -> u32 {
+        self.store.sequence()
+    }
+
     /// How many paths wait.
     pub fn len(&self) -> usize {
         self.store.len()
@@ -115,15 +125,22 @@ impl Backlog {
     /// Takes a change in. A directory that is to be sent deep, or was removed, absorbs what
     /// waits below it.
     pub fn insert(&mut self, now: Duration, change: &Change, traffic: Traffic) {
+        self.insert_copy(now, change, traffic, &mut Copies::default());
+    }
+
+    /// The same, of a change that others get too.
+    pub fn insert_copy(&mut self, now: Duration, change: &Change, traffic: Traffic, copies: &mut Copies) {
         if !self.is_covered(&change.path, change.dirt) {
-            self.take_in(now, change, traffic);
+            self.take_in(now, change, traffic, copies);
         }
     }
 
-    fn take_in(&mut self, now: Duration, change: &Change, traffic: Traffic) {
+    fn take_in(&mut self, now: Duration, change: &Change, traffic: Traffic, copies: &mut Copies) {
         let path = &change.path;
-        let absorbed = self.remove_below(path, |dirt| absorbs(change.dirt, dirt));
-        let old = self.store.get(path.as_bytes()).copied();
+        let absorbed =
+            if is_wide(change.dirt) { self.remove_below(path, |it| absorbs(change.dirt, it)) } else { None };
+        let place = self.store.find(path.as_bytes());
+        let old = place.and_then(|place| self.store.at(place)).map(|(_, old)| *old);
         let dirt = old.map_or(change.dirt, |old| old.dirt.then(change.dirt));
         let just_created = change.dirt == Dirt::Touched && change.mask == IN_CREATE;
         let echo = traffic == Traffic::BothWays && change.mask & RECEIVED != 0;
@@ -146,7 +163,7 @@ impl Backlog {
         if old.is_none_or(|old| (old.dirt, old.at, old.attempts) != (dirt, at, attempts)) {
             self.touch(path);
         }
-        self.put_in(path, Entry { dirt, mask, ready, at, attempts, sequence, saved: false, heavy });
+        self.put_in(place, path, Entry { dirt, mask, ready, at, attempts, sequence, heavy }, copies);
     }
 
     /// Puts back what was taken and not done: to the head, or, with `pause`, for later. What
@@ -273,9 +290,11 @@ impl Backlog {
 
     /// Lets the removal of a directory go at `ready`, and not before; one that failed keeps its time.
     pub fn hold_removal(&mut self, path: &RelPath, ready: Duration) {
-        let entry = self.store.get(path.as_bytes()).filter(|entry| entry.attempts == 0).copied();
-        if let Some(entry) = entry.filter(|entry| entry.dirt == Dirt::RemovedDir) {
-            self.store.put(path, Entry { ready, ..entry });
+        let place = self.store.find(path.as_bytes());
+        let entry = place.and_then(|place| self.store.at(place)).map(|(_, entry)| *entry);
+        let held = |entry: &Entry| entry.attempts == 0 && entry.dirt == Dirt::RemovedDir;
+        if let Some(entry) = entry.filter(held) {
+            self.store.put(place, path, Entry { ready, ..entry }, &mut Copies::default());
         }
     }
 
@@ -295,7 +314,9 @@ impl Backlog {
     /// A waiting ancestor may already cover a change; one that failed does not, since it would
     /// hold up its neighbours.
     fn is_covered(&self, path: &RelPath, dirt: Dirt) -> bool {
-        path.ancestors().any(|ancestor| {
+        // Mostly there is nothing that could.
+        let mut above = path.ancestors().filter(|_| self.store.has_wide());
+        above.any(|ancestor| {
             self.store.get(ancestor).is_some_and(|entry| {
                 entry.attempts == 0
                     && match entry.dirt {
@@ -337,24 +358,33 @@ impl Backlog {
 
     fn link(&mut self, path: &RelPath, entry: Entry) {
         self.touch(path);
-        self.put_in(path, entry);
+        self.put_in(self.store.find(path.as_bytes()), path, entry, &mut Copies::default());
     }
 
-    fn put_in(&mut self, path: &RelPath, mut entry: Entry) {
-        entry.saved = match (self.store.get(path.as_bytes()), &mut self.kept) {
-            (Some(old), _) => old.saved,
-            (None, Some(kept)) => kept.was_saved_at(path),
-            (None, None) => false,
-        };
-        self.store.put(path, entry);
+    /// `place` is that of the path, if it waits.
+    fn put_in(&mut self, place: Option<u32>, path: &RelPath, entry: Entry, copies: &mut Copies) {
+        let number = self.store.put(place, path, entry, copies);
+        // Of who waits already it is known.
+        if place.is_none() && self.kept.as_mut().is_some_and(|kept| kept.was_saved_at(path)) {
+            self.store.is_saved(number);
+        }
     }
 
     fn take_out(&mut self, number: u32) -> Option<Taken> {
+        let saved = self.store.forget_saved(number);
         let (path, entry) = self.store.take(number)?;
-        if let (true, Some(kept)) = (entry.saved, &mut self.kept) {
+        if let (true, Some(kept)) = (saved, &mut self.kept) {
             kept.is_saved_at(path.clone());
         }
         Some((path, entry))
+    }
+}
+
+/// Whether what is dirty in this way may stand for what waits below it.
+fn is_wide(dirt: Dirt) -> bool {
+    match dirt {
+        Dirt::Deep | Dirt::RemovedDir | Dirt::Sweep => true,
+        Dirt::Touched | Dirt::Removed => false,
     }
 }
 
@@ -370,19 +400,6 @@ fn absorbs(directory: Dirt, below: Dirt) -> bool {
 /// In whole milliseconds.
 pub(super) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// What a path costs in an order behind another one, in bytes.
-fn cost(before: &RelPath, path: &RelPath) -> usize {
-    let (before, path) = (before.as_bytes(), path.as_bytes());
-    path.len().saturating_sub(shared(before, path)).saturating_add(PATH_OVERHEAD)
-}
-
-/// What they cost in an order, in bytes.
-pub(super) fn cost_of(taken: &[Taken]) -> usize {
-    let mut before = &RelPath::root();
-    let costs = taken.iter().map(|(path, _)| cost(std::mem::replace(&mut before, path), path));
-    costs.fold(0, usize::saturating_add)
 }
 
 /// The range of bytes in which everything strictly below `path` sorts: `path/` to `path0`,

@@ -2,8 +2,10 @@
 //! tree, remote or child to another is decided here and nowhere else.
 
 mod audit;
+mod beside;
 mod changes;
 mod children;
+mod explain;
 mod jobs;
 mod memory;
 mod recovery;
@@ -13,6 +15,8 @@ mod saving;
 mod setup;
 mod shared;
 mod sight;
+mod tree;
+mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -23,8 +27,6 @@ use common::filter::Filter;
 use common::message::{Deletions, Outcome};
 
 use super::bandwidth::Shares;
-use super::brake::Brake;
-use super::guard::Guard;
 use super::hosts::Hosts;
 use super::keeping::Keeping;
 use super::pool::Pool;
@@ -32,12 +34,14 @@ use super::remote::Remote;
 use super::restart::Event;
 use super::retry::Jitter;
 use super::schedule::Schedule;
+use super::slots::Slots;
 use super::telling::Telling;
 use super::{Action, Blame, ClientId, Input, JobEnd, Lane, Pace, RemoteId, Role, earliest, notice};
 
 use audit::Audits;
-use memory::{Memory, Past};
+use memory::Past;
 use requests::Waiting;
+use tree::Tree;
 
 pub use audit::AuditPlan;
 pub use memory::Left;
@@ -45,9 +49,6 @@ pub use reload::{Added, Described, Fate, Reload, Rules};
 pub use setup::Setup;
 pub use sight::{Repair, Sight};
 
-/// How long the workers' bound holds while nothing finishes: one stuck transfer must not keep
-/// other remotes waiting.
-const STUCK: Duration = Duration::from_millis(500);
 /// What an rsync daemon says that has no connection left.
 const NO_CONNECTION: &str = "max connections";
 /// A syncer that had nothing to do for this long is retired.
@@ -70,13 +71,12 @@ pub struct Dispatcher {
     failures: u64,
     full_sync: bool,
     mirror: bool,
-    workers: usize,
+    slots: Slots,
     hosts: Hosts,
     shares: Shares,
     jitter: Jitter,
     /// Chance for remotes that are new.
     seed: u64,
-    last_finish: Duration,
     draining: Option<Duration>,
     /// All is done that could be before a stop.
     drained: bool,
@@ -89,6 +89,8 @@ pub struct Dispatcher {
     epoch: u64,
     filter: Filter,
     delete: bool,
+    /// Each path that has arrived is spoken of.
+    files: bool,
     waiting: Vec<Waiting>,
     /// The watcher reported changes, and has yet to tell their names: that is what it says next.
     unnamed: bool,
@@ -98,52 +100,34 @@ pub struct Dispatcher {
     flushes: u64,
     /// Children at work by a config that counts no more: replaced when they are done.
     stale: BTreeSet<Role>,
+    /// Whether a page is served.
+    page: bool,
     audits: Audits,
     /// The worst of what a client's comparisons have come to so far.
     audit_exits: BTreeMap<ClientId, u8>,
 }
 
-#[derive(Debug)]
-struct Tree {
-    label: String,
-    remotes: Vec<RemoteId>,
-    guard: Guard,
-    sight: Sight,
-    /// When a rescan was last spoken of, and how many were not since.
-    rescans: (Option<Duration>, u64),
-    brake: Brake,
-    memory: Memory,
-}
-
 impl Dispatcher {
     /// Ready for its first input.
     pub fn new(setup: Setup) -> Dispatcher {
-        let mut remotes = Vec::new();
-        let mut trees = Vec::new();
+        let (mut remotes, mut trees) = (Vec::new(), Vec::new());
         for (id, (label, labels)) in (0_u16..).zip(setup.trees) {
-            let first = remotes.len();
+            let (first, siblings) = (remotes.len(), labels.len());
             for (label, traffic) in labels {
                 let seed = setup.seed.wrapping_add(u64::try_from(remotes.len()).unwrap_or(0));
                 let mut remote = Remote::new(TreeId(id), label, traffic, seed);
+                remote.share_among(siblings);
                 if setup.keep {
                     remote.keep(setup.epoch);
                 }
-                let id = u16::try_from(remotes.len()).map(RemoteId);
-                remote.connections =
-                    id.ok().and_then(|id| setup.connections.get(&id).copied()).unwrap_or(MAX_CONNECTIONS);
+                let id = RemoteId(u16::try_from(remotes.len()).unwrap_or(u16::MAX));
+                remote.connections = setup.connections.get(&id).copied().unwrap_or(MAX_CONNECTIONS);
                 remotes.push(remote);
             }
             let ids = (first..remotes.len()).filter_map(|n| u16::try_from(n).ok()).map(RemoteId).collect();
-            trees.push(Tree {
-                label,
-                remotes: ids,
-                guard: Guard::default(),
-                sight: Sight::Whole,
-                rescans: (None, 0),
-                brake: Brake::new(setup.brake),
-                memory: Memory::default(),
-            });
+            trees.push(Tree::new(label, ids, setup.brake));
         }
+        remotes.iter_mut().filter(|_| setup.files).for_each(Remote::tell_arrivals);
         let mut hosts = Hosts::new(setup.workers.max(1), setup.hosts);
         hosts.set(setup.sharing.per_host.map(usize::from), setup.warm);
         Dispatcher {
@@ -158,10 +142,9 @@ impl Dispatcher {
             pool: Pool::new(setup.max_syncers),
             full_sync: setup.full_sync,
             mirror: setup.mirror,
-            workers: setup.workers.max(1),
+            slots: Slots::new(setup.workers),
             jitter: Jitter::new(setup.seed),
             seed: setup.seed,
-            last_finish: Duration::ZERO,
             draining: None,
             drained: false,
             saving: None,
@@ -170,11 +153,13 @@ impl Dispatcher {
             epoch: setup.epoch,
             filter: setup.filter,
             delete: setup.delete,
+            files: setup.files,
             waiting: Vec::new(),
             unnamed: false,
             recall: false,
             flushes: 0,
             stale: BTreeSet::new(),
+            page: setup.page,
             audits: Audits::new(setup.audit),
             audit_exits: BTreeMap::new(),
         }
@@ -190,6 +175,9 @@ impl Dispatcher {
         }
         for role in self.telling.roles() {
             self.pool.on(now, role, Event::Wanted, out);
+        }
+        if self.page {
+            self.pool.on(now, Role::Page, Event::Wanted, out);
         }
         for id in self.remote_ids() {
             if let Some(remote) = self.remotes.get_mut(usize::from(id.0)) {
@@ -209,7 +197,7 @@ impl Dispatcher {
                 self.leave_out_excluded(&mut changes);
                 self.insert(now, tree, &changes, out);
             }
-            Input::Moved(tree, from, to) => self.moved(now, tree, &from, &to),
+            Input::Moved(tree, kind, from, to) => self.moved(now, tree, kind, &from, &to),
             Input::Rescan(tree, path, cause) => self.rescan(now, tree, path, cause, out),
             Input::Watching(tree, root, directories) => self.watching(now, tree, root, directories, out),
             Input::RootLost(tree, cause) => self.root_lost(now, tree, cause, out),
@@ -257,6 +245,12 @@ impl Dispatcher {
         self.check_drained(now, out);
     }
 
+    /// What remotes lack is held as where there are many.
+    #[cfg(test)]
+    pub(super) fn share_all(&mut self) {
+        self.remotes.iter_mut().for_each(|remote| remote.share_among(usize::MAX));
+    }
+
     /// When time alone changes something. Work that is due but waits for a child or a worker
     /// is not in it: the child's report will come.
     pub fn deadline(&self, now: Duration) -> Option<Duration> {
@@ -265,11 +259,10 @@ impl Dispatcher {
             .iter()
             .filter(|remote| self.permits(remote.tree).is_some())
             .map(|remote| remote.deadline(now));
-        let crowded = self.working() >= self.workers;
-        let stuck = self.lanes().filter(|_| crowded).map(|role| {
-            self.waiting_since(now, role).map(|since| since.max(self.last_finish).saturating_add(STUCK))
-        });
-        let retire = self.pool.syncers().map(|role| Some(self.idle_since(role)?.saturating_add(RETIRE)));
+        let crowded = self.working() >= self.slots.most();
+        let waiting = self.lanes().filter(|_| crowded);
+        let stuck = waiting.map(|role| Some(self.slots.due(self.waiting_since(now, role)?)));
+        let retire = self.pool.syncers().map(|role| self.retires_at(role));
         let drain = [DRAIN_LEAST, DRAIN_MOST].map(|pause| Some(self.draining?.saturating_add(pause)));
         let unsent = self.remotes.iter().any(|remote| !remote.is_done());
         let sweep = unsent.then(|| self.sweep.deadline());
@@ -286,7 +279,8 @@ impl Dispatcher {
             self.telling.deadline(&self.pool),
             self.room_at(now),
         ];
-        let all = remotes.chain(stuck).chain(retire).chain(drain).chain(clock);
+        let beside = self.remote_ids().map(|id| self.ready_beside_at(id));
+        let all = remotes.chain(stuck).chain(retire).chain(drain).chain(clock).chain(beside);
         all.map(|at| at.filter(|&at| at > now)).fold(self.pool.deadline(), earliest)
     }
 
@@ -350,6 +344,7 @@ impl Dispatcher {
                 self.names_lost();
                 let sight = if ordered { Sight::Replaced } else { Sight::Lost };
                 self.trees.iter_mut().for_each(|tree| tree.sight = tree.sight.then(sight));
+                self.trees.iter_mut().for_each(|tree| tree.unwatched(now, None));
                 self.recall = true;
             }
             Role::Syncer(id, lane) => {
@@ -364,6 +359,7 @@ impl Dispatcher {
             }
             Role::Plugin(id) => self.telling.abandon(now, id, blame),
             Role::Keeper => self.keeper_died(was_ready, out),
+            Role::Page => {}
         }
         let at_fault = event == Event::Exited && !ordered;
         if at_fault && wanted && self.draining.is_none() && !self.pool.is_off(role) {
@@ -374,7 +370,6 @@ impl Dispatcher {
     fn done(&mut self, now: Duration, role: Role, end: &JobEnd, out: &mut Vec<Action>) {
         self.pool.pace(now, role, Pace::Idle, out);
         let Role::Syncer(id, lane) = role else { return };
-        self.last_finish = now;
         if end.tail.contains(NO_CONNECTION) {
             self.hosts.scarce(now, id);
         }
@@ -387,6 +382,7 @@ impl Dispatcher {
             out.push(notice::remote_up(remote));
         }
         out.extend(notice::turn(remote, turn, end));
+        out.extend(remote.arrivals());
         self.replace_stale(now, role, out);
         let Some(remote) = self.remotes.get_mut(usize::from(id.0)) else { return };
         if audited {

@@ -82,7 +82,7 @@ impl Hosts {
     /// The same for what goes beside a long batch: where nobody counts connections.
     pub fn ahead_beside(&self, now: Duration, id: RemoteId) -> Ahead {
         let counted = self.most.is_some() || self.warm.is_none() || self.is_scarce(now, id);
-        if counted { Ahead::Ends } else { Ahead::Waits }
+        if counted { Ahead::Ends } else { Ahead::TwoWait }
     }
 
     /// The remote has no connection left: none waits there for a while.

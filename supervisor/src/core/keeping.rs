@@ -1,32 +1,33 @@
 //! The keeper's session as the core sees it: what waits for it, in order, in bounded memory; how
 //! much the watcher may tell of names; and when what was ordered is made durable.
 
+mod costs;
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use common::event::TreeId;
-use common::keep::{Durable, Edit, KEEP_WINDOW, NAMES_WINDOW, NameOp, Stamp};
+use common::keep::{Durable, Edit, KEEP_WINDOW, NAMES_WINDOW, NameOp};
 use common::message::WatcherOrder;
 use common::path::RelPath;
 
 use super::{Action, earliest};
+use costs::{OVERHEAD, cost, edit_cost, is_listing, takes_more};
 
 /// From one commit to the next.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Most bytes of names that wait for the keeper. Beyond, they are dropped, and listed again later.
 const MAX_BYTES: usize = 8 << 20;
-/// Most bytes of edits in one order: it fits one message of the channel.
+/// Most bytes of edits in one order, and of names that were gathered for one: it fits one message of the
+/// channel.
 const MAX_EDITS: usize = 40 << 10;
-/// What an edit costs in an order beside its path, in bytes.
-const OVERHEAD: usize = 48;
-/// What a name costs in memory beside its bytes, and one of a listing.
-const NAME: usize = size_of::<NameOp>() + 32;
-const LISTED: usize = size_of::<(Vec<u8>, Stamp)>() + 16;
 /// Most paths that are told at once. The rest is told when the keeper has those: they never stand in
 /// one place, however many there are.
 const PORTION: usize = if cfg!(test) { 3 } else { 4096 };
 /// Portions before a commit. Beyond, all that is left is told at once, or there might never be one.
 const MAX_PORTIONS: usize = 1000;
+/// How long names of live changes wait for more of them: each order wakes two processes.
+const GATHERING: Duration = Duration::from_millis(50);
 /// From one order to list everything again to the next.
 const LIST_PAUSE: Duration = Duration::from_secs(10);
 
@@ -97,6 +98,8 @@ pub struct Keeping {
     /// How often some of it was told since the last commit.
     portions: usize,
     sent: VecDeque<Sent>,
+    /// Until when names that wait by themselves may wait for more.
+    gathering: Duration,
     /// Reports of finds in this session.
     heard: u64,
     /// Something was ordered since the last commit.
@@ -124,6 +127,7 @@ impl Default for Keeping {
             edits: 0,
             portions: 0,
             sent: VecDeque::new(),
+            gathering: Duration::ZERO,
             heard: 0,
             dirty: false,
             committing: false,
@@ -201,8 +205,25 @@ impl Keeping {
         }
         self.bytes = self.bytes.saturating_add(bytes);
         self.dirty = true;
-        self.queue.push_back(Keep::Names(tree, ops));
+        match self.queue.back_mut() {
+            Some(Keep::Names(other, waiting)) if *other == tree && !listing && takes_more(waiting, bytes) => {
+                waiting.extend(ops);
+            }
+            Some(_) => self.queue.push_back(Keep::Names(tree, ops)),
+            None => {
+                self.gathering = now.saturating_add(GATHERING);
+                self.queue.push_back(Keep::Names(tree, ops));
+            }
+        }
         false
+    }
+
+    /// True while all that waits are names of live changes that may wait for more.
+    fn gathers(&self) -> bool {
+        match self.queue.front() {
+            Some(Keep::Names(_, ops)) => self.queue.len() == 1 && takes_more(ops, 0),
+            Some(Keep::Listed(..) | Keep::Edits(_) | Keep::Commit { .. }) | None => false,
+        }
     }
 
     /// Names were dropped, here or by the watcher.
@@ -328,6 +349,7 @@ impl Keeping {
             self.list_again(now, out);
         }
         while self.sent.len() < KEEP_WINDOW
+            && (now >= self.gathering || !self.gathers())
             && let Some(mut keep) = self.queue.pop_front()
         {
             let sent = match &mut keep {
@@ -355,7 +377,9 @@ impl Keeping {
     /// When time alone changes something; `edits` as for [`Keeping::is_due`].
     pub fn deadline(&self, edits: bool) -> Option<Duration> {
         let wants = self.is_live() && !self.committing && (self.dirty || edits);
-        earliest(wants.then_some(self.commit_at), self.relist_at.filter(|_| self.is_live()))
+        let gathered = self.gathers().then_some(self.gathering);
+        let relist = self.relist_at.filter(|_| self.is_live());
+        [wants.then_some(self.commit_at), gathered, relist].into_iter().fold(None, earliest)
     }
 
     #[cfg(test)]
@@ -389,31 +413,5 @@ impl Keeping {
     }
 }
 
-fn is_listing(op: &NameOp) -> bool {
-    match op {
-        NameOp::Listing { .. } => true,
-        NameOp::Entry(..) | NameOp::Gone(_) => false,
-    }
-}
-
-fn cost(op: &NameOp) -> usize {
-    let names = match op {
-        NameOp::Listing { directory, entries, .. } => entries
-            .iter()
-            .map(|(name, _)| name.len().saturating_add(LISTED))
-            .fold(directory.as_bytes().len(), usize::saturating_add),
-        NameOp::Entry(path, _) | NameOp::Gone(path) => path.as_bytes().len(),
-    };
-    names.saturating_add(NAME)
-}
-
-fn edit_cost(edit: &Edit) -> usize {
-    let (path, reason) = match edit {
-        Edit::Pending(_, path, pending) | Edit::Parked(_, path, pending) => {
-            (path.as_bytes().len(), pending.as_ref().map_or(0, |pending| pending.reason.len()))
-        }
-        Edit::Held(_, path, _) => (path.as_bytes().len(), 0),
-        Edit::Full(..) | Edit::Known(_) | Edit::Root(..) | Edit::Complete(..) => (0, 0),
-    };
-    path.saturating_add(reason).saturating_add(OVERHEAD)
-}
+#[cfg(test)]
+mod tests;

@@ -17,7 +17,7 @@ pub struct Kept {
 impl Kept {
     /// What is at `path` may be another than was told.
     pub fn touch(&mut self, path: &RelPath) {
-        if !self.away && !self.touched.contains(path) {
+        if !self.away {
             self.touched.insert(path.clone());
         }
     }

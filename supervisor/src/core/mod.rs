@@ -28,14 +28,18 @@ pub mod retry;
 pub mod schedule;
 #[cfg(test)]
 mod simulation;
+pub mod slots;
 #[cfg(test)]
 mod survival;
+pub mod tally;
 pub mod telling;
+pub mod view;
 
 use std::time::Duration;
 
 use common::config::Repair;
 use common::event::{Change, RootId, TreeId};
+use common::filter::EntryKind;
 use common::keep::{KeeperReport, NameOp};
 use common::message::{
     Comparison, Difference, FailedPath, Job, LossCause, Outcome, RootLoss, Verdict, WatcherOrder,
@@ -73,6 +77,8 @@ pub enum Role {
     Plugin(PluginId),
     /// Keeps names and pending work on disk.
     Keeper,
+    /// Serves the page and its metrics.
+    Page,
 }
 
 /// What happened.
@@ -82,8 +88,8 @@ pub enum Input {
     Tick,
     /// The watcher saw changes.
     Changes(TreeId, Vec<Change>),
-    /// The watcher saw a directory get another name; both changes follow.
-    Moved(TreeId, RelPath, RelPath),
+    /// The watcher saw a directory or file get another name; both changes follow.
+    Moved(TreeId, EntryKind, RelPath, RelPath),
     /// The watcher lost sight of a subtree.
     Rescan(TreeId, RelPath, LossCause),
     /// The watcher watches every directory of a tree; how many.
@@ -156,6 +162,13 @@ pub enum Ask {
         tree: Option<String>,
         /// What becomes of them.
         what: DeletesWhat,
+    },
+    /// Where one path is on its way.
+    Explain {
+        /// Of which tree.
+        tree: String,
+        /// Which.
+        path: RelPath,
     },
 }
 

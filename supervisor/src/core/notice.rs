@@ -1,6 +1,7 @@
 //! What the core tells the operator: one place for the words, so that they stay in step.
 //! Lines state facts as `key=value`; one line a change of state, none a failure.
 
+use common::event::Dirt;
 use common::message::{Deletions, LossCause, Outcome, RootLoss};
 use common::path::RelPath;
 use log::Level;
@@ -128,6 +129,16 @@ pub fn state_unwritable(why: &str) -> Action {
          needed. It is tried again"
     );
     Action::Log(Level::Error, text)
+}
+
+/// A path has arrived, or is gone there as it is here.
+pub fn arrived(remote: &str, path: &RelPath, dirt: Dirt) -> Action {
+    let what = match dirt {
+        Dirt::Touched => "sent",
+        Dirt::Deep | Dirt::Sweep => "sent_with_all_below",
+        Dirt::Removed | Dirt::RemovedDir => "removed",
+    };
+    Action::Log(Level::Info, format!("arrived remote={remote} path={path} what={what}"))
 }
 
 /// A comparison could not be made.
@@ -289,7 +300,7 @@ pub fn turn(remote: &Remote, turn: Turn, end: &JobEnd) -> Option<Action> {
 }
 
 /// An outcome in the operator's words.
-fn reason(outcome: Outcome) -> &'static str {
+pub fn reason(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Done => "done",
         Outcome::Partial => "some paths failed",
@@ -308,6 +319,52 @@ fn reason(outcome: Outcome) -> &'static str {
         Outcome::TimedOut => "the transfer hung and was killed",
         Outcome::Broken => "rsync failed",
         Outcome::Limit => "rsync used up its CPU time, memory or processes: see <limits role=\"syncer\">",
+    }
+}
+
+/// An outcome in one word, for programs.
+pub fn word(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Done => "done",
+        Outcome::Partial => "partial",
+        Outcome::Unreachable => "unreachable",
+        Outcome::Refused => "refused",
+        Outcome::UnknownHost => "unknown_host",
+        Outcome::Hostile => "hostile",
+        Outcome::NoSpace => "no_space",
+        Outcome::ReadOnly => "read_only",
+        Outcome::Misconfigured => "misconfigured",
+        Outcome::RootGone => "root_gone",
+        Outcome::RootEmpty => "root_empty",
+        Outcome::TimedOut => "timed_out",
+        Outcome::Broken => "broken",
+        Outcome::Limit => "limit",
+    }
+}
+
+/// What the operator can do about an outcome.
+pub fn cure(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Done => "nothing",
+        Outcome::Partial => "look at what rsync said and at the paths in quarantine; they are tried again",
+        Outcome::Unreachable => {
+            "see whether the host is up and its rsync or ssh port is open; it is tried again"
+        }
+        Outcome::Refused => {
+            "check the module's name, the password file, hosts allow and read only over there"
+        }
+        Outcome::UnknownHost => {
+            "get its key with ssh-keyscan, compare it, and append it to the known_hosts file"
+        }
+        Outcome::Hostile => "find out who answers on that port",
+        Outcome::NoSpace => "free space over there; it is tried again",
+        Outcome::ReadOnly => "see why its filesystem is read-only; it is tried again",
+        Outcome::Misconfigured => "compare <commonParams params> with the options of both rsyncs",
+        Outcome::RootGone => "bring the watched directory back, or mount it; nothing is deleted meanwhile",
+        Outcome::RootEmpty => "mount the watched directory; if it is to be empty, see `deletes`",
+        Outcome::TimedOut => "look at the network and at the remote's load; it is tried again",
+        Outcome::Broken => "look at what rsync said and at both logs; it is tried again",
+        Outcome::Limit => "raise cpu, memory or processes in <limits role=\"syncer\">",
     }
 }
 

@@ -19,6 +19,11 @@ impl Pool {
         Pool { machines: BTreeMap::new(), max_syncers: max_syncers.max(1) }
     }
 
+    /// Most syncers at a time.
+    pub fn max_syncers(&self) -> usize {
+        self.max_syncers
+    }
+
     /// Feeds an event to a child's machine.
     pub fn on(&mut self, now: Duration, role: Role, event: Event, out: &mut Vec<Action>) {
         match self.machines.entry(role).or_default().on(now, event) {
@@ -31,6 +36,15 @@ impl Pool {
     /// True when the child takes work.
     pub fn is_ready(&self, role: Role) -> bool {
         self.machines.get(&role).is_some_and(ChildMachine::is_ready)
+    }
+
+    /// Since when the child takes work; `None` while it does not.
+    pub fn ready_since(&self, role: Role) -> Option<Duration> {
+        match self.machines.get(&role).map(ChildMachine::state) {
+            Some(State::Ready { since, .. }) => Some(since),
+            Some(State::Off | State::Starting { .. } | State::Stopping { .. } | State::Backoff { .. })
+            | None => None,
+        }
     }
 
     /// True while the child's process exists.
@@ -93,6 +107,12 @@ impl Pool {
     /// When time alone changes something.
     pub fn deadline(&self) -> Option<Duration> {
         self.machines.values().map(ChildMachine::deadline).fold(None, earliest)
+    }
+
+    /// All children that are wanted, where they stand, and how often they were started again.
+    pub fn all(&self) -> impl Iterator<Item = (Role, State, u64)> {
+        let on = self.machines.iter().filter(|(_, machine)| machine.state() != State::Off);
+        on.map(|(&role, machine)| (role, machine.state(), machine.restarts()))
     }
 
     /// The syncers that take up a place: all that are not off, also while they wait for their

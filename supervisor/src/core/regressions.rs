@@ -248,7 +248,7 @@ fn many_remotes_that_are_down_remember_no_more_than_a_few() {
         ..Setup::default()
     });
     let (mut out, mut most) = (vec![], 0);
-    for frame in 0..60 {
+    for frame in 0..110 {
         let paths = (0..250).map(|n| change(&format!("d{frame}/f{n}"), Dirt::Touched));
         let removed = change(&format!("d{frame}/gone"), Dirt::Removed);
         core.on(at(frame), Input::Changes(TreeId(0), paths.chain([removed]).collect()), &mut out);
@@ -262,9 +262,9 @@ fn many_remotes_that_are_down_remember_no_more_than_a_few() {
         waiting.iter().filter(|(_, dirt)| *dirt == Dirt::Removed).count()
     };
     let refused = end(Outcome::Refused);
-    core.on(at(100), Input::Done(BATCH, refused), &mut out);
-    assert!(core.remotes().iter().all(|remote| remote.pending() >= 60));
-    assert_eq!(removals(&core.remotes()[0]), 60);
+    core.on(at(200), Input::Done(BATCH, refused), &mut out);
+    assert!(core.remotes().iter().all(|remote| remote.pending() >= 110));
+    assert_eq!(removals(&core.remotes()[0]), 110);
 }
 
 /// A stop came while a commit was under way. That one counted for the last, and what had changed since

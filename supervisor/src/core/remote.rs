@@ -4,11 +4,14 @@ mod audit;
 mod bounds;
 mod finish;
 mod flights;
+mod hot;
 mod kept;
 mod lanes;
 mod lonely;
 mod moved;
 mod reload;
+mod view;
+mod whereabouts;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,19 +21,24 @@ use common::message::{Deletions, MAX_JOB_BYTES, Outcome};
 use common::path::RelPath;
 
 use super::Lane;
-use super::backlog::{Backlog, Collapsed, Entry, MAX_PATHS, QUARANTINE, Traffic};
+use super::backlog::{Backlog, Collapsed, Copies, Entry, MAX_PATHS, QUARANTINE, Traffic};
 use super::moves::Moves;
 use super::recursive::Recursive;
+use super::tally::Tally;
 use audit::Audit;
 pub use audit::{Slice, Standing};
 use common::config::MAX_CONNECTIONS;
 use flights::Flights;
+use hot::Hot;
 use lonely::Lonely;
 use reload::Age;
 pub use reload::excludes;
+pub use whereabouts::{Waits, Whereabouts};
 
-/// Signs of life without progress, two seconds apart, before nobody waits any more.
-const STALLED: u8 = 3;
+/// Where a tree has so many remotes what they lack is held once for all: for fewer it would cost more.
+const SHARED: usize = 3;
+/// Signs of life without progress before nobody waits any more: two seconds apart, but for the first.
+const STALLED: u8 = 4;
 
 /// How a job's end changed a remote's standing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +90,7 @@ pub struct Remote {
     lonely: Lonely,
     /// What a small job takes at least, and how many of them that says.
     quickest: (Duration, u32),
+    hot: Hot,
     recursive: Recursive,
     /// Directories that were renamed, while both names wait.
     moves: Moves,
@@ -103,10 +112,16 @@ pub struct Remote {
     said_partial: Option<Duration>,
     /// Why paths failed that did.
     reasons: BTreeMap<RelPath, String>,
+    /// What has arrived and was not spoken of; `None` where nobody wants to know.
+    arrived: Option<Vec<(RelPath, Dirt)>>,
+    /// Until then what gets through in part says nothing about its room.
+    cramped_until: Duration,
     /// What the disk holds of the full sync that it is to get.
     saved_full: Option<Deletions>,
     /// When each lane was last at work, to retire what idles.
     pub last_work: [Duration; 3],
+    /// What it has been through.
+    pub tally: Tally,
 }
 
 /// What a remote still has to get after it failed.
@@ -138,6 +153,8 @@ struct FullLane {
     /// When the first of what is wanted was asked for; and whether that is still owed.
     asked: Duration,
     owed: bool,
+    /// It brings what the remote is known to lack; otherwise it came round by itself.
+    lags: bool,
     /// The second belt: rsync found more to delete than may go, until somebody approves.
     held: bool,
     /// Somebody did: the next one has no bound.
@@ -160,6 +177,7 @@ impl Remote {
             flights: Flights::default(),
             lonely: Lonely::default(),
             quickest: (Duration::MAX, 0),
+            hot: Hot::default(),
             recursive: Recursive::default(),
             moves: Moves::default(),
             full: FullLane::default(),
@@ -173,21 +191,48 @@ impl Remote {
             audit: (None, false),
             said_partial: None,
             reasons: BTreeMap::new(),
+            arrived: None,
+            cramped_until: Duration::ZERO,
             saved_full: None,
             last_work: [Duration::ZERO; 3],
+            tally: Tally::default(),
         }
+    }
+
+    /// It is one of so many of its tree. Where that is worth it, what they all lack is held once. It has
+    /// nothing to get yet.
+    pub fn share_among(&mut self, siblings: usize) {
+        if siblings >= SHARED {
+            self.backlog.share();
+        }
+    }
+
+    /// The number of the last change that was new to it.
+    pub fn sequence(&self) -> u32 {
+        self.backlog.sequence()
     }
 
     /// Takes changes in. While deletions are held, removals are parked.
     pub fn insert(&mut self, now: Duration, changes: &[Change]) -> Option<Collapsed> {
-        for change in changes {
+        let mut copies: Vec<Copies> = changes.iter().map(|_| Copies::default()).collect();
+        self.insert_copies(now, changes, &mut copies)
+    }
+
+    /// The same, of changes that others get too: what they may have in common stands beside each.
+    pub fn insert_copies(
+        &mut self,
+        now: Duration,
+        changes: &[Change],
+        copies: &mut [Copies],
+    ) -> Option<Collapsed> {
+        for (change, copies) in changes.iter().zip(copies) {
             let change = &self.recursive.deepened(now, change);
             if self.held && may_delete(change.dirt) {
                 self.parked.insert(now, change, self.traffic);
             }
             if !(self.held && only_deletes(change.dirt)) {
                 self.note_lonely(now, change);
-                self.backlog.insert(now, change, self.traffic);
+                self.backlog.insert_copy(now, change, self.traffic, copies);
             }
             self.pair_up(now, change);
         }
@@ -197,6 +242,7 @@ impl Remote {
 
     /// Asks for a full sync; one that may delete is not replaced by one that may not.
     pub fn want_full(&mut self, now: Duration, deletions: Deletions) {
+        self.full.lags = true;
         if !std::mem::replace(&mut self.full.owed, true) {
             self.full.asked = now;
         }
@@ -332,6 +378,11 @@ impl Remote {
 impl FullLane {
     fn has_failed(&self) -> bool {
         self.partial > 0 || self.failures > 0
+    }
+
+    /// The last one met an empty root, and did nothing.
+    fn is_refused(&self) -> bool {
+        self.trouble == Some(Outcome::RootEmpty)
     }
 }
 

@@ -46,6 +46,8 @@ struct Keeper {
 }
 
 struct World {
+    /// What the remote lacks is held as where there are many.
+    shared: bool,
     core: Dispatcher,
     now: Duration,
     out: Vec<Action>,
@@ -66,19 +68,24 @@ fn path(n: u8) -> RelPath {
     RelPath::new(format!("f{}", n % 6)).unwrap()
 }
 
-fn core() -> Dispatcher {
-    Dispatcher::new(Setup {
+fn core(shared: bool) -> Dispatcher {
+    let mut core = Dispatcher::new(Setup {
         trees: vec![("/t".to_owned(), vec![("r".to_owned(), Traffic::OneWay)])],
         keep: true,
         epoch: 1,
         ..Setup::default()
-    })
+    });
+    if shared {
+        core.share_all();
+    }
+    core
 }
 
 impl World {
-    fn new() -> World {
+    fn new(shared: bool) -> World {
         let mut world = World {
-            core: core(),
+            shared,
+            core: core(shared),
             now: Duration::ZERO,
             out: Vec::new(),
             source: BTreeMap::new(),
@@ -256,7 +263,7 @@ impl World {
         self.recalled.clear();
         let committed = self.keeper.committed.clone();
         self.keeper = Keeper { open: committed.clone(), committed, ..Keeper::default() };
-        self.core = core();
+        self.core = core(self.shared);
         self.start(LastRun::Unclean);
     }
 
@@ -381,8 +388,11 @@ impl Disk {
 
 proptest! {
     #[test]
-    fn nothing_is_lost(steps in proptest::collection::vec((0..18_u8, any::<u8>()), 0..120)) {
-        let mut world = World::new();
+    fn nothing_is_lost(
+        shared: bool,
+        steps in proptest::collection::vec((0..18_u8, any::<u8>()), 0..120),
+    ) {
+        let mut world = World::new(shared);
         // A first start has nothing to make up for: what was there before is nobody's business.
         world.settle();
         for (what, n) in steps {

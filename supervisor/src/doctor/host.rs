@@ -4,23 +4,25 @@ use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use common::config::WatcherKind;
 use common::confine::{Confinement, Demand, Footing, Kernel, mark, without_capabilities};
 use common::event::TreeId;
 use common::log::{Shown, escape};
-use common::message::{RsyncVersion, SyncSlice};
+use common::message::{RsyncVersion, SyncSlice, watches_wanted};
 use nix::unistd::{Uid, User, geteuid};
 
 use super::Report;
 use crate::accounts;
+use crate::check::walk;
 use crate::core::{Lane, RemoteId, Role};
 use crate::plan::Plan;
 use crate::privileges::{self, Grounds};
 use crate::runtime::{self, ROLE_UIDS};
 
-/// Directories that are counted at most; there is a supervisor to do it properly.
-const MOST_DIRECTORIES: u64 = 300_000;
+/// How long directories are counted; there is a supervisor to do it properly.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// rsyncs before this one lack the fixes of 2026.
 const FIXED_RSYNC: RsyncVersion = (3, 5, 0);
 /// And before this one a malicious server reads and writes a client's files: CVE-2026-43618,
@@ -92,32 +94,20 @@ fn watches(report: &mut Report, plan: &Plan) {
         WatcherKind::Fanotify => return marks(report, plan),
     }
     let name = "fs.inotify.max_user_watches";
-    let Some(most) = setting("fs/inotify/max_user_watches").and_then(|text| text.parse::<u64>().ok()) else {
+    let Some(most) = walk::limit() else {
         return report.fail("fs.inotify: this kernel has no inotify");
     };
-    let roots = (0_u16..).take(plan.trees()).map(|tree| PathBuf::from(plan.watch(TreeId(tree))));
-    let count = directories(roots.collect());
-    let shown = if count < MOST_DIRECTORIES { format!("{count}") } else { format!("at least {count}") };
-    let text = format!("{name}={most}, directories below the roots: {shown}");
-    // A fifth more, to grow into.
-    let wanted = count.saturating_add(count / 5);
+    let roots: Vec<PathBuf> =
+        (0_u16..).take(plan.trees()).map(|tree| PathBuf::from(plan.watch(TreeId(tree)))).collect();
+    let seen = walk::walk(&roots, &[], PATIENCE);
+    let count = seen.directories;
+    let text = format!("{name}={most}, directories below the roots: {}", walk::shown(&seen));
+    let wanted = watches_wanted(count);
     if wanted <= most {
         report.good(&text);
     } else {
         report.warn(&format!("{text}; sysctl -w {name}={wanted}"));
     }
-}
-
-/// How many there are below these, themselves among them; no more than are counted.
-fn directories(mut left: Vec<PathBuf>) -> u64 {
-    let mut count = 0_u64;
-    while let Some(directory) = left.pop().filter(|_| count < MOST_DIRECTORIES) {
-        count = count.saturating_add(1);
-        let entries = fs::read_dir(&directory).into_iter().flatten().flatten();
-        let below = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-        left.extend(below.map(|entry| entry.path()));
-    }
-    count
 }
 
 /// Who we are, and who the roles become.

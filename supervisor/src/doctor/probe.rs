@@ -8,32 +8,24 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::thread;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::confine::attempts::{self, EVERYBODY, Verdict};
 use common::confine::{self, Confined};
 use common::exit::Exit;
 use common::log::{Shown, escape};
-use common::wire::{self, FrameReader, Received, Rendezvous, Uplink, call_off, report_socket};
-use ipc_channel::ipc::IpcSender;
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use common::wire::{self, FrameReader, Received, Uplink, report_socket};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::unistd::dup;
 
 use super::order::{Enter, Needs, Place, ProbeOrder, ProbeReport, Trial};
+use crate::alone::Alone;
 use crate::runtime;
 
 /// How long one probe may take, whatever it tries.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How often it is looked whether a probe has died on its way.
-const GLANCE: Duration = Duration::from_millis(50);
-/// Longest complaint of a probe, in bytes.
-const MAX_COMPLAINT: u64 = 2048;
 /// Probes use uids above all blocks of supervisors, by the doctor's pid.
 const FIRST_UID: u32 = 2_000_262_144;
 /// Uids of one doctor.
@@ -186,10 +178,7 @@ pub enum End {
 
 /// A probe that is confined and waits for the word. Killed when dropped.
 pub struct Probe {
-    process: Started,
-    reports: OwnedFd,
-    orders: IpcSender<ProbeOrder>,
-    frames: FrameReader,
+    role: Alone<ProbeOrder>,
     deadline: Instant,
 }
 
@@ -197,37 +186,16 @@ impl Probe {
     /// Starts one, and looks from outside whether it is confined.
     pub fn start(enter: Enter) -> io::Result<Probe> {
         let deadline = Instant::now().checked_add(PATIENCE).ok_or(io::ErrorKind::InvalidInput)?;
-        let (reports, theirs) = report_socket()?;
-        let rendezvous = Rendezvous::<ProbeOrder>::open()?;
-        let name = rendezvous.name().to_owned();
-        let mut command = Command::new("/proc/self/exe");
-        command.arg0("sersync: probe").args(["role", "probe", &name]).env_clear();
-        let started = command.stdin(theirs).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
-        // Else this process holds the other end, and never hears that it is closed.
-        drop(command);
-        let mut process = Started(started?);
-        let (met, meeting) = channel();
-        thread::Builder::new().name("rendezvous".to_owned()).spawn(move || met.send(rendezvous.accept()))?;
-        let orders = loop {
-            match meeting.recv_timeout(GLANCE) {
-                Ok(orders) => break orders,
-                Err(RecvTimeoutError::Timeout) if process.is_alive() && Instant::now() < deadline => {}
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                    call_off::<ProbeOrder>(&name);
-                    break None;
-                }
-            }
-        };
-        let Some(orders) = orders else { return Err(process.complaint()) };
+        let role = Alone::start("probe", deadline)?;
         let confinement = enter.confinement.clone();
-        orders.send(ProbeOrder::Enter(Box::new(enter))).map_err(io::Error::other)?;
-        let mut probe = Probe { process, reports, orders, frames: FrameReader::default(), deadline };
+        role.orders.send(ProbeOrder::Enter(Box::new(enter))).map_err(io::Error::other)?;
+        let mut probe = Probe { role, deadline };
         match probe.hear()? {
             Some(ProbeReport::Confined) => {}
             Some(ProbeReport::Tried(_) | ProbeReport::Lacks(_)) => {
                 return Err(io::Error::other("it made attempts before it was confined"));
             }
-            None => return Err(probe.process.complaint()),
+            None => return Err(probe.role.complaint()),
         }
         confine::check_from_outside(probe.pid(), &confinement).map_err(io::Error::other)?;
         Ok(probe)
@@ -235,13 +203,13 @@ impl Probe {
 
     /// Its pid.
     pub fn pid(&self) -> i32 {
-        self.process.0.id().cast_signed()
+        self.role.pid()
     }
 
     /// Lets it make its attempts: how they went, in order, and how it ended. There are fewer
     /// verdicts than attempts where one came through, or ended it.
     pub fn go(mut self) -> io::Result<(Vec<Verdict>, End)> {
-        self.orders.send(ProbeOrder::Go).map_err(io::Error::other)?;
+        self.role.orders.send(ProbeOrder::Go).map_err(io::Error::other)?;
         let mut verdicts = Vec::new();
         while let Some(report) = self.hear()? {
             match report {
@@ -256,7 +224,7 @@ impl Probe {
 
     /// Lets it look for what it needs: what it has not.
     pub fn needs(mut self) -> io::Result<Vec<String>> {
-        self.orders.send(ProbeOrder::Go).map_err(io::Error::other)?;
+        self.role.orders.send(ProbeOrder::Go).map_err(io::Error::other)?;
         let mut lacks = Vec::new();
         while let Some(report) = self.hear()? {
             match report {
@@ -274,64 +242,19 @@ impl Probe {
 
     /// How it ended.
     fn end(&mut self) -> io::Result<End> {
-        let status = self.process.0.wait()?;
+        let status = self.role.wait()?;
         let code = status.code().unwrap_or_default();
         let signal =
             status.signal().or_else(|| Some(code.saturating_sub(SIGNALLED)).filter(|&signal| signal > 0));
         match signal {
             Some(signal) => Ok(End::Signal(signal)),
             None if status.success() => Ok(End::Done),
-            None => Err(self.process.complaint()),
+            None => Err(self.role.complaint()),
         }
     }
 
     /// The next report; `None` at the end.
     fn hear(&mut self) -> io::Result<Option<ProbeReport>> {
-        loop {
-            let left = self.deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(io::Error::other(format!("no answer within {} s", PATIENCE.as_secs())));
-            }
-            let mut fds = [PollFd::new(self.reports.as_fd(), PollFlags::POLLIN)];
-            match poll(&mut fds, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)) {
-                Ok(_) | Err(Errno::EINTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-            match self.frames.receive(self.reports.as_fd()) {
-                Received::Frame(report) => return Ok(Some(report)),
-                Received::Closed => return Ok(None),
-                Received::Empty => {}
-                Received::Violation(violation) => return Err(io::Error::other(violation)),
-            }
-        }
-    }
-}
-
-/// A process that ends with its owner.
-struct Started(Child);
-
-impl Started {
-    fn is_alive(&mut self) -> bool {
-        matches!(self.0.try_wait(), Ok(None))
-    }
-
-    /// Why it ended, in its own words.
-    fn complaint(&mut self) -> io::Error {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-        let mut said = Vec::new();
-        if let Some(stderr) = self.0.stderr.take() {
-            let _ = stderr.take(MAX_COMPLAINT).read_to_end(&mut said);
-        }
-        let said = String::from_utf8_lossy(&said);
-        let said = said.trim_end().escape_debug().to_string();
-        io::Error::other(if said.is_empty() { "it ended without a word".to_owned() } else { said })
-    }
-}
-
-impl Drop for Started {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        self.role.hear(self.deadline)
     }
 }

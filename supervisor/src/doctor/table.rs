@@ -74,7 +74,7 @@ pub(super) fn show(report: &mut Report, plan: &Plan, grounds: Grounds, uids: Opt
     }
 }
 
-/// The watcher, the keeper, one syncer for each kind of transport with what it starts, and each plugin.
+/// The watcher, the keeper, the page, one syncer for each kind of transport with what it starts, and each plugin.
 fn subjects(plan: &Plan) -> Vec<Subject> {
     let mut found = Vec::new();
     if plan.has_remotes() {
@@ -82,6 +82,9 @@ fn subjects(plan: &Plan) -> Vec<Subject> {
     }
     if plan.has_remotes() && plan.config().state.start {
         found.push(Subject { name: plan.name(Role::Keeper), role: Role::Keeper, area: Area::Keeper });
+    }
+    if plan.config().host.page.is_some() {
+        found.push(Subject { name: plan.name(Role::Page), role: Role::Page, area: Area::Page });
     }
     for (transport, program, with_ssh) in [("daemon", "rsync", false), ("ssh", "rsync and ssh", true)] {
         let of_kind = (0_u16..).map(RemoteId).map_while(|id| Some((id, plan.remote(id)?.1)));
@@ -186,7 +189,7 @@ impl Table<'_> {
                 let program = Some(slice.rsync_program);
                 Needs { directories: vec![slice.root], files, program }
             }
-            Role::Plugin(_) | Role::Keeper => Needs::default(),
+            Role::Plugin(_) | Role::Keeper | Role::Page => Needs::default(),
         }
     }
 
@@ -218,7 +221,7 @@ fn reach_stand_ins(confinement: &mut Confinement, area: Area, own_root: &Path) {
             let loader = own.as_deref().and_then(|own| domains::interpreter(own).ok().flatten());
             domain.files.extend([own, loader].into_iter().flatten().map(|path| rule(&path, Access::Execute)));
         }
-        Area::Keeper | Area::Plugin | Area::Command => {}
+        Area::Keeper | Area::Page | Area::Plugin | Area::Command => {}
     }
 }
 

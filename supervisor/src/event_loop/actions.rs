@@ -93,6 +93,9 @@ impl EventLoop {
             }
             return state.try_clone().ok().map(Into::into);
         }
+        if role == Role::Page {
+            return self.lookout.new_page();
+        }
         let Role::Plugin(id) = role else { return None };
         let (plugin, _) = self.plan.plugin(id)?;
         if plugin.kind.name() != PluginName::RefreshCdn {
@@ -136,7 +139,7 @@ impl EventLoop {
         }
     }
 
-    fn send_watch(&mut self, order: WatcherOrder) {
+    pub(super) fn send_watch(&mut self, order: WatcherOrder) {
         let number = self.next_ticket();
         let Some(child) = self.children.values_mut().find(|child| child.role == Role::Watcher) else {
             return;
@@ -212,7 +215,11 @@ impl EventLoop {
                 let slice = self.plan.keep_slice(confinement);
                 child.configure_keeper(orders, slice)
             }
-            (Role::Watcher | Role::Syncer(..) | Role::Plugin(_) | Role::Keeper, _) => false,
+            (Role::Page, Some(Orders::Page(orders))) => {
+                let slice = self.lookout.page_slice(confinement);
+                slice.is_some_and(|slice| child.configure_page(orders, slice))
+            }
+            (Role::Watcher | Role::Syncer(..) | Role::Plugin(_) | Role::Keeper | Role::Page, _) => false,
         }
     }
 

@@ -9,6 +9,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use std::os::fd::AsFd;
 
+use super::status::News;
 use super::{EventLoop, send_kill};
 use crate::cgroup::Rest;
 use crate::child::Standing;
@@ -75,6 +76,7 @@ impl EventLoop {
         orphans::end(known, &self.spared);
         self.uids.release(role);
         self.tell(if outdated { Input::Outdated(role) } else { Input::Exited(role, how + hit) });
+        self.tell_progress(role, News::Over);
     }
 
     pub(super) fn end_children(&mut self) {

@@ -1,9 +1,11 @@
 //! Operators' commands: from the control socket to the core, and back.
 
 use std::ffi::OsStr;
+use std::os::unix::ffi::OsStringExt;
 use std::time::Duration;
 
 use common::log::Shown;
+use common::path::RelPath;
 
 use super::EventLoop;
 use crate::control::protocol::{DeletesWhat as Word, MAX_REPLY, Request};
@@ -16,11 +18,13 @@ impl EventLoop {
         self.control = control;
     }
 
-    /// Takes what was asked since.
-    pub(super) fn serve(&mut self) {
+    /// Takes what was asked since, if anybody was `heard` or is waited for.
+    pub(super) fn serve(&mut self, heard: bool) {
         let now = self.now();
         let Some(control) = &mut self.control else { return };
-        let (asked, gone) = (control.serve(now), control.gone());
+        let is_due = heard || control.is_unread() || control.deadline().is_some_and(|at| now >= at);
+        let asked = if is_due { control.serve(now) } else { Vec::new() };
+        let gone = control.gone();
         for (client, request) in asked {
             self.clients = self.clients.wrapping_add(1);
             let id = ClientId(self.clients);
@@ -72,6 +76,11 @@ fn ask(request: Request) -> Ask {
     match request {
         Request::Wait { remote, timeout } => Ask::Wait { remote, timeout: timeout.map(Duration::from_secs) },
         Request::Verify { remote, repair, by } => Ask::Verify { remote, repair, by },
+        Request::Explain { tree, path } => Ask::Explain {
+            tree: Shown(&tree).to_string(),
+            // It was one when it was read.
+            path: RelPath::new(path.into_vec()).unwrap_or_else(|_| RelPath::root()),
+        },
         Request::Deletes { tree, what } => {
             let what = match what {
                 Word::List => DeletesWhat::List,

@@ -9,6 +9,8 @@ use log::{info, warn};
 use crate::cgroup::{Cgroups, Found, Leaf, Rest};
 use crate::notify::Notify;
 
+/// How often systemd hears of full syncs at most.
+const SAID: Duration = Duration::from_secs(3);
 /// How often leaves are looked after that had something left in them.
 const SWEEP: Duration = Duration::from_secs(5);
 
@@ -23,6 +25,10 @@ pub struct Host {
     sweep_at: Option<Duration>,
     /// systemd was told that everything is watched.
     is_ready: bool,
+    /// How we are when no full sync runs.
+    status: String,
+    /// What was said last of full syncs, and when more may be said.
+    progress: (Option<String>, Duration),
 }
 
 impl Host {
@@ -34,7 +40,8 @@ impl Host {
             Found::Unavailable(_) => None,
         };
         let alive_at = notify.watchdog_interval().map(|_| Duration::ZERO);
-        Host { cgroups, notify, alive_at, sweep_at: None, is_ready: false }
+        let (status, progress) = (String::new(), (None, Duration::ZERO));
+        Host { cgroups, notify, alive_at, sweep_at: None, is_ready: false, status, progress }
     }
 
     /// Puts a child that has not yet been told anything under its limits.
@@ -75,6 +82,17 @@ impl Host {
         self.is_ready = true;
         self.notify.ready();
         self.notify.status(status);
+        status.clone_into(&mut self.status);
+    }
+
+    /// How full syncs get on, or that none runs. Said when it has changed, and seldom while they run.
+    pub(super) fn progress(&mut self, now: Duration, line: Option<&str>) {
+        let (before, at) = &self.progress;
+        if before.as_deref() == line || (line.is_some() && now < *at) {
+            return;
+        }
+        self.notify.status(line.unwrap_or(&self.status));
+        self.progress = (line.map(ToOwned::to_owned), now.saturating_add(SAID));
     }
 
     /// The config is read again. Who still waits for the first word is not told.

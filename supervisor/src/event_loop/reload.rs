@@ -13,7 +13,7 @@ use nix::unistd::Uid;
 use super::{EventLoop, Stop};
 use crate::core::Input;
 use crate::plan::Reloaded;
-use crate::{run, secrets};
+use crate::{logging, run, secrets};
 
 /// Where the config was read, and what was said of it.
 #[derive(Debug)]
@@ -45,6 +45,9 @@ impl EventLoop {
 
     /// SIGHUP.
     pub(super) fn reload(&mut self) {
+        if let Err(line) = logging::reopen() {
+            error!("{line}");
+        }
         let Some(source) = self.source.take().filter(|_| self.stop == Stop::No) else { return };
         self.host.reloading();
         self.source = Some(self.reload_config(source));

@@ -4,10 +4,11 @@
 use common::event::{Change, TreeId};
 use common::keep::MAX_REASON;
 use common::log::Shown;
-use common::message::{MAX_TAIL, PluginReport, SyncerReport, WatcherReport};
+use common::message::{MAX_TAIL, PluginReport, SyncerReport, WatcherReport, watches_wanted};
 use log::{Level, log};
 
 use super::EventLoop;
+use super::status::News;
 use crate::child::Standing;
 use crate::core::dispatch::Left;
 use crate::core::{Input, JobEnd, Pace, PluginId, Role};
@@ -41,10 +42,11 @@ impl EventLoop {
                 }
                 self.tell(Input::Changes(tree, changes));
             }
-            WatcherReport::Moved { tree, from, to } => {
-                self.tell(Input::Moved(known(tree)?, from, to));
+            WatcherReport::Moved { tree, kind, from, to } => {
+                self.tell(Input::Moved(known(tree)?, kind, from, to));
             }
             WatcherReport::Rescan { tree, path, cause } => {
+                self.lookout.lost(cause);
                 self.tell(Input::Rescan(known(tree)?, path, cause));
             }
             WatcherReport::RootLost { tree, cause } => {
@@ -52,13 +54,7 @@ impl EventLoop {
                 self.settle(tree);
             }
             WatcherReport::WatchLimit { tree, unwatched, needed } => {
-                let tree = Shown(self.plan.watch(known(tree)?)).to_string();
-                let limit = needed.saturating_add(needed / 5);
-                log!(
-                    if unwatched == 0 { Level::Info } else { Level::Error },
-                    "watch limit tree={tree} unwatched={unwatched} needed={needed}; the rest is rescanned each minute. \
-                     To cure: sysctl fs.inotify.max_user_watches={limit}"
-                );
+                self.watch_limit(known(tree)?, unwatched, needed);
             }
             WatcherReport::Names(_, ops) if ops.is_empty() => return Err("names without a name".to_owned()),
             WatcherReport::Names(tree, ops) => self.tell(Input::Names(known(tree)?, ops)),
@@ -67,6 +63,7 @@ impl EventLoop {
             }
             WatcherReport::NamesLost => self.tell(Input::NamesLost),
             WatcherReport::Flushed(number) => self.flushed(pid, number)?,
+            WatcherReport::Looked { number, directories } => self.looked(pid, number, directories)?,
             WatcherReport::Proved(number) => {
                 self.children.get_mut(&pid).ok_or("a child that does not exist")?.proves(number)?;
             }
@@ -76,6 +73,17 @@ impl EventLoop {
             }
         }
         Ok(())
+    }
+
+    fn watch_limit(&mut self, tree: TreeId, unwatched: u64, needed: u64) {
+        self.core.unwatched(tree, unwatched);
+        let tree = Shown(self.plan.watch(tree)).to_string();
+        let limit = watches_wanted(needed);
+        log!(
+            if unwatched == 0 { Level::Info } else { Level::Error },
+            "watch limit tree={tree} unwatched={unwatched} needed={needed}; the rest is rescanned each minute. \
+             To cure: sysctl fs.inotify.max_user_watches={limit}"
+        );
     }
 
     /// Reports that end in the log are few from an honest watcher.
@@ -89,6 +97,7 @@ impl EventLoop {
             | WatcherReport::Listed { .. }
             | WatcherReport::NamesLost
             | WatcherReport::Flushed(_)
+            | WatcherReport::Looked { .. }
             | WatcherReport::Proved(_)
             | WatcherReport::Beat { .. } => Ok(()),
             WatcherReport::Watching { .. }
@@ -126,7 +135,17 @@ impl EventLoop {
                 }
                 self.tell(Input::Differs(role, found));
             }
-            SyncerReport::Done { ticket, outcome, status, mut tail, mut failed, left } => {
+            SyncerReport::Advanced { ticket, advance } => {
+                self.expect_ready(pid)?;
+                let child = self.children.get_mut(&pid).ok_or("a child that does not exist")?;
+                if child.ticket != Some(ticket) {
+                    return Err("progress of a job that it was not given".to_owned());
+                }
+                child.advances(&advance)?;
+                self.core.advanced(self.now(), role, advance);
+                self.tell_progress(role, News::Further);
+            }
+            SyncerReport::Done { ticket, outcome, status, mut tail, mut failed, left, bytes } => {
                 self.expect_ready(pid)?;
                 let child = self.children.get_mut(&pid).ok_or("a child that does not exist")?;
                 if child.ticket != Some(ticket) {
@@ -134,10 +153,12 @@ impl EventLoop {
                 }
                 child.ticket = None;
                 clean(&mut tail);
+                self.core.moved_bytes(self.now(), role, bytes);
                 for path in failed.iter_mut().flatten() {
                     path.reason = one_line(&path.reason, MAX_REASON);
                 }
                 self.tell(Input::Done(role, JobEnd { outcome, status, tail, failed, left }));
+                self.tell_progress(role, News::Over);
             }
         }
         Ok(())
@@ -214,6 +235,9 @@ impl EventLoop {
         }
         child.check().map_err(|error| error.to_string())?;
         child.ready = true;
+        if role == Role::Watcher {
+            self.lookout.new_watcher();
+        }
         self.tell(Input::Ready(role));
         Ok(())
     }

@@ -25,7 +25,7 @@ const MAX_LIST: u64 = 64 << 10;
 const SAFE_RSYNC: RsyncVersion = (3, 4, 3);
 
 /// The plugins that are on. One that only root could give its account runs as we do.
-pub(super) fn plugins(
+pub(crate) fn plugins(
     config: &Config,
     probe_uid: Option<u32>,
     warnings: &mut Vec<String>,
@@ -52,13 +52,13 @@ pub(super) fn plugins(
 }
 
 /// The roots, which have to be there.
-pub(super) fn roots(config: &Config, plugins: &[(Plugin, Option<Identity>)]) -> Result<Vec<PathBuf>, Error> {
+pub(crate) fn roots(config: &Config, plugins: &[(Plugin, Option<Identity>)]) -> Result<Vec<PathBuf>, Error> {
     watches(config, plugins).into_iter().map(root).collect()
 }
 
 /// The roots as they are written. As in the original, a plugin's own watch takes the place of the
 /// first one.
-pub(super) fn watches<'a>(config: &'a Config, plugins: &'a [(Plugin, Option<Identity>)]) -> Vec<&'a OsStr> {
+pub(crate) fn watches<'a>(config: &'a Config, plugins: &'a [(Plugin, Option<Identity>)]) -> Vec<&'a OsStr> {
     let mut watches: Vec<&OsStr> = config.trees.iter().map(|tree| tree.watch.as_os_str()).collect();
     let configured: Vec<PathBuf> = watches.iter().filter_map(|watch| absolute(watch).ok()).collect();
     let other = |watch: &&OsString| absolute(watch).is_ok_and(|path| !configured.contains(&path));
@@ -69,11 +69,12 @@ pub(super) fn watches<'a>(config: &'a Config, plugins: &'a [(Plugin, Option<Iden
     watches
 }
 
-pub(super) fn remotes(config: &Config) -> impl Iterator<Item = &Remote> {
+pub(crate) fn remotes(config: &Config) -> impl Iterator<Item = &Remote> {
     config.trees.iter().flat_map(|tree| &tree.remotes)
 }
 
-fn root(watch: &OsStr) -> Result<PathBuf, Error> {
+/// One of them, which has to be a directory.
+pub(crate) fn root(watch: &OsStr) -> Result<PathBuf, Error> {
     let failed = |source| Error::Root { path: watch.to_owned(), source };
     let path = absolute(watch).map_err(failed)?;
     if path.metadata().map_err(failed)?.is_dir() {
@@ -84,7 +85,7 @@ fn root(watch: &OsStr) -> Result<PathBuf, Error> {
 }
 
 /// Asks rsync for its version, without the supervisor's privileges.
-pub(super) fn check_version(
+pub(crate) fn check_version(
     rsync: &Path,
     uid: Option<u32>,
     warnings: &mut Vec<String>,
@@ -112,7 +113,7 @@ pub(super) fn check_version(
 }
 
 /// Says in time that the sandbox will not run what is no program.
-pub(super) fn check_program(program: &Path, config: &Config, warnings: &mut Vec<String>) {
+pub(crate) fn check_program(program: &Path, config: &Config, warnings: &mut Vec<String>) {
     if config.sandbox && domains::interpreter(program).is_err() {
         warnings.push(format!(
             "{} is no ELF program: the sandbox does not run scripts in place of rsync or ssh; name the program \
@@ -123,7 +124,7 @@ pub(super) fn check_program(program: &Path, config: &Config, warnings: &mut Vec<
 }
 
 /// Says in time what of rsync's parameters the sandbox does not let through.
-pub(super) fn check_params(config: &Config, warnings: &mut Vec<String>) {
+pub(crate) fn check_params(config: &Config, warnings: &mut Vec<String>) {
     let binds = |remote: &Remote| syncer::sets(&remote.rsync.params, "--address", None);
     if config.sandbox && remotes(config).any(binds) {
         warnings.push(
@@ -147,7 +148,7 @@ pub(super) fn check_params(config: &Config, warnings: &mut Vec<String>) {
 }
 
 /// Says in time that names cannot be looked up: musl asks over UDP, and TCP only for what is long.
-pub(super) fn check_lookups(rsync: &Path, config: &Config, warnings: &mut Vec<String>) {
+pub(crate) fn check_lookups(rsync: &Path, config: &Config, warnings: &mut Vec<String>) {
     let named = remotes(config).find(|remote| domains::is_name(&remote.host));
     let (Some(remote), true, Ok(Some(loader))) = (named, config.sandbox, domains::interpreter(rsync)) else {
         return;
@@ -168,7 +169,7 @@ fn is_musl(loader: &Path) -> bool {
 
 /// Libraries of a program that stand elsewhere than libraries do; none where its loader does not
 /// say. Asked without the supervisor's privileges.
-pub(super) fn libraries(program: &Path, uid: Option<u32>) -> Vec<PathBuf> {
+pub(crate) fn libraries(program: &Path, uid: Option<u32>) -> Vec<PathBuf> {
     let Ok(Some(loader)) = domains::interpreter(program) else { return Vec::new() };
     let mut command = Command::new(loader);
     command.arg("--list").arg(program).env_clear().current_dir("/");

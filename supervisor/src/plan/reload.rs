@@ -290,6 +290,8 @@ fn takes_restart(old: &Config, new: &Config) -> Vec<String> {
         (old.sandbox != new.sandbox, "<sandbox>"),
         (old.watcher != new.watcher, "<inotify watcher>"),
         (old.state != new.state, "<state>"),
+        (old.status != new.status, "<status>"),
+        (old.log != new.log, "<log>"),
         (old.plugins_on != new.plugins_on, "<plugin start name>"),
     ];
     elements.into_iter().filter(|(differs, _)| *differs).map(|(_, element)| restart(element)).collect()

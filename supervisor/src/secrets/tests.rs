@@ -156,7 +156,8 @@ fn files_that_must_be_private() {
         (r#"ssh="true" identity="@/f""#, "identity"),
     ] {
         let place = Place::new(attribute, "");
-        let missing = format!("{name} @/f does not exist; what needs it fails until it does");
+        let missing =
+            format!("{name} @/f does not exist, and what needs it fails; make it, or correct the path");
         assert_eq!(place.found(), warned(&missing), "{attribute}");
         place.file("f", 0o600);
         for mode in [0o600, 0o400, 0o700] {
@@ -185,7 +186,11 @@ fn files_that_must_be_private() {
         assert_eq!(place.found(), nothing(), "{attribute}");
         fs::remove_file(place.at("f")).unwrap();
         nix::unistd::mkfifo(&place.at("f"), nix::sys::stat::Mode::S_IRWXU).unwrap();
-        assert_eq!(place.found(), refused(&format!("{name} @/f is not a plain file")), "{attribute}");
+        assert_eq!(
+            place.found(),
+            refused(&format!("{name} @/f is not a plain file; name another")),
+            "{attribute}"
+        );
     }
 }
 

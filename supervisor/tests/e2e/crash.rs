@@ -93,7 +93,10 @@ fn the_death_of_a_syncer_costs_no_rescan() {
 
 /// A transfer that takes minutes, and is under way.
 fn busy() -> Mirror {
-    let mut mirror = Mirror::start(Setup::plain().params("-art --bwlimit=100"));
+    // One that waits for work is replaced when its turn comes, which these tests do not wait for.
+    let setup = Setup::plain().params("-art --bwlimit=100");
+    let setup = setup.edit("<sersync>", "<warm start=\"false\"/><sersync>");
+    let mut mirror = Mirror::start(setup);
     write(mirror.source("large"), vec![b'x'; 40_000_000]);
     let supervisor = mirror.supervisor().pid();
     wait_until("rsync runs", SOON, || !rsyncs(supervisor).is_empty());

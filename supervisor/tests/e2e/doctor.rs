@@ -47,12 +47,12 @@ fn every_role_is_refused_everything() {
     if not_root() {
         return;
     }
-    let mirror = Mirror::new(Setup::plain());
+    let mirror = Mirror::new(Setup::plain().edit("</head>", "<host start=\"true\"/></head>"));
     write(mirror.source("file"), "as it is");
     let (code, text) = doctor(&mirror);
     assert_eq!(code, Some(0), "{text}");
     assert!(!text.contains("ALLOWED") && !text.contains("FAIL"), "{text}");
-    for role in ["watcher", "keeper", "syncer (daemon)", "rsync below syncer (daemon)"] {
+    for role in ["watcher", "keeper", "page", "syncer (daemon)", "rsync below syncer (daemon)"] {
         assert!(all_refused(line(&text, role)) >= 120, "{text}");
     }
     // The remote is asked too, and nothing is left behind: no process, and no file in the source.

@@ -7,10 +7,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
+use crate::support::daemon::free_port;
 use crate::support::{LOCALHOST, Mirror, SOON, Setup, is_root, processes, wait_until, write};
 
 /// `CAP_DAC_READ_SEARCH`.
 const ONLY_READ: &str = "0000000000000004";
+/// No capability at all.
+const NONE: &str = "0000000000000000";
 /// `CAP_KILL`, `CAP_SETGID`, `CAP_SETUID`, `CAP_SETPCAP` and the same.
 const OF_SUPERVISOR: &str = "00000000000001e4";
 
@@ -64,8 +67,9 @@ fn check_role(pid: i32) -> u32 {
         assert_eq!(field(pid, ids), format!("{uid} {uid} {uid} {uid}"), "{ids}");
     }
     assert_eq!(field(pid, "Groups"), "");
+    let kept = if processes::command(pid).contains("sersync: page") { NONE } else { ONLY_READ };
     for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
-        assert_eq!(field(pid, set), ONLY_READ, "{set}");
+        assert_eq!(field(pid, set), kept, "{set}");
     }
     assert_eq!(field(pid, "NoNewPrivs"), "1");
     assert_eq!(field(pid, "SigBlk"), "0000000000000000");
@@ -97,14 +101,20 @@ fn every_role_is_powerless() {
     if not_root() {
         return;
     }
-    let mut mirror = Mirror::start(Setup::plain().remotes(&[LOCALHOST, LOCALHOST, LOCALHOST]));
+    let host = format!("<host hostip=\"127.0.0.1\" port=\"{}\" start=\"true\"/></head>", free_port());
+    let setup = Setup::plain().remotes(&[LOCALHOST, LOCALHOST, LOCALHOST]).edit("</head>", host);
+    let mut mirror = Mirror::start(setup);
     write(mirror.source("file"), "all of them have worked");
     mirror.wait_equal(SOON);
-    let names = ["watcher", "syncer0", "syncer1", "syncer2"];
+    let names = ["watcher", "syncer0", "syncer1", "syncer2", "page"];
     let mut uids: Vec<u32> = names.iter().map(|name| check_role(mirror.supervisor().child(name))).collect();
     uids.sort_unstable();
     uids.dedup();
     assert_eq!(uids.len(), names.len(), "{uids:?}");
+    let page = mirror.supervisor().child("page");
+    has_limit(page, "Max processes", 1);
+    has_limit(page, "Max open files", 320);
+    assert_eq!(nice(page), 10);
 }
 
 /// Started as root, it is root no longer.

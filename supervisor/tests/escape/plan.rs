@@ -18,6 +18,7 @@ pub(crate) fn area(subject: &str) -> Area {
     match subject {
         "watcher" => Area::Watcher,
         "keeper" => Area::Keeper,
+        "page" => Area::Page,
         "rsync" | "ssh" => Area::Program,
         "command" => Area::Command,
         name if name.starts_with("syncer") => Area::Syncer,

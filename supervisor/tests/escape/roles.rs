@@ -16,7 +16,8 @@ use common::confine::attempts::{self, EVERYBODY};
 use common::confine::{self, Confinement};
 use common::keep::{Durable, KeeperOrder, KeeperReport, Knowledge, LastRun};
 use common::message::{
-    Outcome, PluginOrder, PluginReport, SyncerOrder, SyncerReport, Verdict, WatcherOrder, WatcherReport,
+    Outcome, PageOrder, PageReport, PluginOrder, PluginReport, SyncerOrder, SyncerReport, Verdict,
+    WatcherOrder, WatcherReport,
 };
 use common::wire::{self, FrameReader, Received, Uplink, report_socket};
 use ipc_channel::ipc::IpcReceiver;
@@ -48,6 +49,7 @@ pub(crate) fn enter(mode: &str, arguments: Vec<OsString>) -> ExitCode {
     let result = match name.as_str() {
         "watcher" => role.watcher(&channel),
         "keeper" => role.keeper(&channel),
+        "page" => role.page(&channel),
         name if name.starts_with("syncer") => role.syncer(&channel),
         _ => role.plugin(&channel),
     };
@@ -93,6 +95,15 @@ impl Role {
         })
     }
 
+    /// It asks for nothing: who comes to it gets no answer.
+    fn page(&self, channel: &str) -> io::Result<()> {
+        let (uplink, orders, first) = begin::<PageOrder>(channel)?;
+        let PageOrder::Configure(slice) = first;
+        let plan = self.confine(&slice.confinement)?;
+        uplink.send(&PageReport::Ready).map_err(io::Error::other)?;
+        self.idle(&orders, &plan, |_| Ok(()))
+    }
+
     fn syncer(&self, channel: &str) -> io::Result<()> {
         let (uplink, orders, first) = begin::<SyncerOrder>(channel)?;
         let SyncerOrder::Configure(slice) = first else { return Err(io::Error::other("no order")) };
@@ -107,6 +118,7 @@ impl Role {
                 tail: String::new(),
                 failed: None,
                 left: vec![],
+                bytes: 0,
             };
             uplink.send(&done).map_err(io::Error::other)
         })

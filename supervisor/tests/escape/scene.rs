@@ -14,6 +14,7 @@ use common::confine::attempts::Area;
 
 use crate::plan::{FINALE, Plan, area};
 use crate::programs::{HOOK, PLAN, RSYNC, SSH};
+use crate::support::daemon::free_port;
 use crate::support::setup::STATE;
 use crate::support::{
     LOCALHOST, Listener, Manner, Mirror, Over, SOON, Setup, Supervisor, holds, processes, supervisor,
@@ -31,11 +32,11 @@ pub(crate) enum Sandbox {
 /// By when all attackers have tried everything.
 const TRIED: Duration = Duration::from_secs(30);
 /// The roles that are taken over in the first scene.
-const ROLES: [&str; 6] =
-    ["watcher", "keeper", "syncer0", "plugin-socket", "plugin-http", "plugin-refreshCDN"];
+const ROLES: [&str; 7] =
+    ["watcher", "keeper", "page", "syncer0", "plugin-socket", "plugin-http", "plugin-refreshCDN"];
 /// The same, as the log names them.
-const LOGGED: [&str; 6] =
-    ["role=watcher", "role=keeper", "::m0", "plugin=socket", "plugin=http", "plugin=refreshCDN"];
+const LOGGED: [&str; 7] =
+    ["role=watcher", "role=keeper", "role=page", "::m0", "plugin=socket", "plugin=http", "plugin=refreshCDN"];
 /// Fewest attempts that each makes.
 const FEWEST: usize = 100;
 /// No rsync waits for a job: it would be a stand-in without a plan.
@@ -217,11 +218,12 @@ fn fewest(subject: &str) -> usize {
     if area(subject) == Area::Command { FEWEST / 2 } else { FEWEST }
 }
 
-/// The watcher, the keeper, a syncer and three plugins were taken over.
+/// The watcher, the keeper, the page, a syncer and three plugins were taken over.
 pub(crate) fn roles(sandbox: Sandbox) {
     let place = tempfile::Builder::new().prefix("sersync-escape-").tempdir().unwrap();
     let collector = Listener::new(Manner::Listens);
-    let mut setup = setup(collector.port, sandbox).edit("</head>", COLD);
+    let page = format!("<host hostip=\"127.0.0.1\" port=\"{}\" start=\"true\"/></head>", free_port());
+    let mut setup = setup(collector.port, sandbox).edit("</head>", COLD).edit("</head>", page);
     setup.program = place.path().join("sersync-supervisor");
     copy_of_self(&setup.program);
     let mode = ROLES.map(|role| format!("attack {role}\n")).concat() + "victim syncer1\nvictim syncer2\n";

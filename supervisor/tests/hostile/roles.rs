@@ -2,6 +2,8 @@
 
 #[path = "keeper.rs"]
 pub(crate) mod keeper;
+#[path = "page.rs"]
+mod page;
 
 use std::ffi::OsString;
 use std::fs;
@@ -16,8 +18,8 @@ use common::event::{Change, Dirt, RootId, TreeId};
 use common::exit::Exit;
 use common::keep::KeeperReport;
 use common::message::{
-    LossCause, Outcome, PluginOrder, PluginReport, SyncerOrder, SyncerReport, Verdict, WatcherOrder,
-    WatcherReport,
+    Advance, Listing, LossCause, Outcome, PageReport, PluginOrder, PluginReport, SyncerOrder, SyncerReport,
+    Verdict, WatcherOrder, WatcherReport,
 };
 use common::path::RelPath;
 use common::wire::{self, MAX_FRAME, Uplink, report_socket};
@@ -39,6 +41,7 @@ pub(crate) fn enter(mode: &str, arguments: Vec<OsString>) -> Exit {
     let result = match victim {
         "watcher" => watcher(how, &channel),
         "keeper" => keeper::run(how, &channel),
+        "page" => page::run(how, &channel),
         name if name.starts_with("plugin-") => plugin(how, &channel),
         _ => syncer(how, &channel),
     };
@@ -73,6 +76,7 @@ fn beat(role: &str) -> io::Result<Vec<u8>> {
         "watcher" => encoded(&WatcherReport::Beat { busy: false }),
         "plugin" => encoded(&PluginReport::Beat),
         "keeper" => encoded(&KeeperReport::Beat),
+        "page" => encoded(&PageReport::Beat),
         _ => encoded(&SyncerReport::Beat { stalled: false }),
     }
 }
@@ -257,6 +261,7 @@ fn watcher(how: &str, channel: &str) -> io::Result<()> {
             let path = RelPath::new("file").map_err(io::Error::other)?;
             say(&WatcherReport::Changes(TreeId(7), vec![Change { path, dirt: Dirt::Removed, mask: 0 }]))?;
         }
+        "look-unasked" => say(&WatcherReport::Looked { number: 0, directories: vec![u64::MAX] })?,
         "rescans" => {
             for _ in 0..20_000 {
                 let (tree, path, cause) = (TreeId(0), RelPath::root(), LossCause::Overflow);
@@ -296,6 +301,12 @@ fn syncer(how: &str, channel: &str) -> io::Result<()> {
         }
         flood if flood.starts_with("flood-") || flood == "gigabyte" => {
             flood_for_seconds(hostile.socket, "syncer", flood, &|| Ok(()))?;
+        }
+        "progress-unasked" => hostile.say(&advanced(0, 0))?,
+        "progress-nonsense" => hostile.say(&advanced(hostile.next_ticket()?, 101))?,
+        "progress-flood" => {
+            let ticket = hostile.next_ticket()?;
+            (0..10_000).try_for_each(|_| hostile.say(&advanced(ticket, 100)))?;
         }
         "lines" => flood(b"a line\n")?,
         "endless-line" => flood(&[b'x'; 4096])?,
@@ -380,6 +391,13 @@ fn flood(bytes: &[u8]) -> io::Result<()> {
     }
 }
 
+/// More than there is of anything.
+fn advanced(ticket: u64, percent: u8) -> SyncerReport {
+    let to_check = Some((u64::MAX, u64::MAX));
+    let advance = Advance { bytes: u64::MAX, files: u64::MAX, percent, to_check, listing: Listing::Complete };
+    SyncerReport::Advanced { ticket, advance }
+}
+
 impl Hostile<SyncerOrder> {
     fn say(&self, report: &SyncerReport) -> io::Result<()> {
         self.uplink.send(report).map_err(io::Error::other)
@@ -393,6 +411,7 @@ impl Hostile<SyncerOrder> {
             tail,
             failed: None,
             left: vec![],
+            bytes: u64::MAX,
         })
     }
 

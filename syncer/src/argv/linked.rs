@@ -56,18 +56,38 @@ pub(crate) fn linked(slice: &SyncSlice, abilities: Abilities, from: &RelPath, to
     let mut words = vec![slice.rsync_program.clone()];
     words.extend(params(slice, Deletions::Travel, abilities).cloned());
     words.extend(["--recursive", "--delete", "--force", "--no-relative"].map(OsString::from));
+    words.extend(compared(slice, abilities));
+    words.push(joined("--link-dest=", &way(to, from)));
+    words.extend(addressed(slice, "./", to));
+    words
+}
+
+/// What to tell, and how to compare.
+pub(super) fn compared(slice: &SyncSlice, abilities: Abilities) -> impl Iterator<Item = OsString> {
     let told = slice.debug && !sets(&slice.remote.rsync.params, "--out-format", None);
-    words.extend(told.then(|| "--out-format=%i %n%L".into()));
-    words.push(if abilities.nanoseconds.is_there() { NANOSECONDS } else { "--checksum" }.into());
-    let mut old = OsString::from("../".repeat(to.ancestors().count().saturating_add(1)));
-    old.push(OsStr::from_bytes(from.as_bytes()));
-    words.push(joined("--link-dest=", &old));
+    let by = if abilities.nanoseconds.is_there() { NANOSECONDS } else { "--checksum" };
+    told.then_some("--out-format=%i %n%L").into_iter().chain([by]).map(OsString::from)
+}
+
+/// The way from the directory `top` to `path`.
+pub(super) fn way(top: &RelPath, path: &RelPath) -> OsString {
+    let depth = if top.is_root() { 0 } else { top.ancestors().count().saturating_add(1) };
+    let mut way = OsString::from("../".repeat(depth));
+    way.push(OsStr::from_bytes(path.as_bytes()));
+    way
+}
+
+/// The end of a command that brings `source` into the remote's directory `place`.
+pub(super) fn addressed(slice: &SyncSlice, source: impl Into<OsString>, place: &RelPath) -> Vec<OsString> {
+    let mut words: Vec<OsString> = Vec::new();
     words.extend(slice.remote.rsync.bwlimit.map(|rate| format!("--bwlimit={rate}").into()));
     words.extend(connection::words(slice, Clock::Rsyncs));
     let mut destination = connection::destination(slice);
-    destination.push(OsStr::from_bytes(to.as_bytes()));
-    destination.push("/");
-    words.extend(["--".into(), "./".into(), destination]);
+    if !place.is_root() {
+        destination.push(OsStr::from_bytes(place.as_bytes()));
+        destination.push("/");
+    }
+    words.extend(["--".into(), source.into(), destination]);
     words
 }
 

@@ -20,6 +20,8 @@ mod old;
 #[cfg(test)]
 mod reconcile;
 #[cfg(test)]
+mod renamed;
+#[cfg(test)]
 mod ssh;
 #[cfg(test)]
 mod verify;

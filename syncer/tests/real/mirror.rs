@@ -1,6 +1,6 @@
 //! A source, a replica, and an rsync daemon that serves the replica as module `m`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -84,18 +84,28 @@ impl Mirror {
 
     /// Runs a job on the root of that identity.
     pub(crate) fn run_on(&self, root: RootId, work: Work) -> JobEnd {
-        self.run_job(root, work, Vec::new())
+        self.run_job(&mut self.worker(), root, work, Load::Any, Vec::new())
     }
 
-    fn run_job(&self, root: RootId, work: Work, moves: Vec<Move>) -> JobEnd {
-        let mut worker = Worker::new(self.slice.clone(), Confined::not()).unwrap();
+    /// One that knows nothing of the remote yet.
+    pub(crate) fn worker(&self) -> Worker {
+        Worker::new(self.slice.clone(), Confined::not()).unwrap()
+    }
+
+    /// Runs a job on the root as it is now, with renames.
+    pub(crate) fn run_with(&self, worker: &mut Worker, work: Work, load: Load, moves: Vec<Move>) -> JobEnd {
+        let root = RootId::from(&fs::metadata(&self.source).unwrap());
+        self.run_job(worker, root, work, load, moves)
+    }
+
+    fn run_job(&self, worker: &mut Worker, root: RootId, work: Work, load: Load, moves: Vec<Move>) -> JobEnd {
         let job = Job {
             root,
             deletions: self.deletions,
             max_delete: self.max_delete,
             terms: Terms::default(),
             by: Comparison::Times,
-            load: Load::Any,
+            load,
             work,
             moves,
         };
@@ -106,8 +116,34 @@ impl Mirror {
     pub(crate) fn run_moved(&self, from: &str, to: &str, more: &[(&str, Dirt)]) -> JobEnd {
         let both = [(from, Dirt::RemovedDir), (to, Dirt::Deep)];
         let hint = Move { from: RelPath::new(from).unwrap(), to: RelPath::new(to).unwrap() };
-        let meta = fs::metadata(&self.source).unwrap();
-        self.run_job(RootId::from(&meta), batch(&[&both[..], more].concat()), vec![hint])
+        let work = batch(&[&both[..], more].concat());
+        self.run_with(&mut self.worker(), work, Load::Any, vec![hint])
+    }
+
+    /// How many bytes the daemon got so far, by its log, once all connections are over.
+    pub(crate) fn received(&self) -> usize {
+        let mut total = 0;
+        wait_for("the end of all connections", || {
+            let log = fs::read_to_string(self.directory.path().join("log")).unwrap();
+            total = log.lines().filter_map(received).sum();
+            // One that failed says so, and not how much it got.
+            let failures = ["rsync error: ", "file has vanished", "could not make way"];
+            let says = |line: &str| failures.iter().any(|it| line.contains(it));
+            let is_end = |line: &&str| received(line).is_some() || says(line);
+            let of = |line: &str| line.split(' ').nth(2).map(str::to_owned);
+            let ended: BTreeSet<_> = log.lines().filter(is_end).filter_map(of).collect();
+            log.lines()
+                .filter(|line| line.contains(" rsync to "))
+                .filter_map(of)
+                .all(|it| ended.contains(&it))
+        });
+        total
+    }
+
+    /// How many times somebody sent something.
+    pub(crate) fn connections(&self) -> usize {
+        let log = fs::read_to_string(self.directory.path().join("log")).unwrap();
+        log.lines().filter(|line| line.contains(" rsync to ")).count()
     }
 
     /// Runs a batch, which must be done.
@@ -135,6 +171,12 @@ impl Drop for Mirror {
         let _ = self.daemon.kill();
         let _ = self.daemon.wait();
     }
+}
+
+/// The bytes of a connection that is over: `... sent 35 bytes  received 105 bytes  total size 7`.
+fn received(line: &str) -> Option<usize> {
+    let (_, rest) = line.split_once(" bytes  received ")?;
+    rest.split_once(" bytes  total size ")?.0.replace(',', "").parse().ok()
 }
 
 /// Paths for a batch.
@@ -233,7 +275,7 @@ fn start_daemon(directory: &Path, module: &str) -> (Child, u16) {
     let module = module.replace("DIR", place);
     let ids = if nix::unistd::geteuid().is_root() { "uid = root\ngid = root\n" } else { "" };
     let config = format!(
-        "{ids}use chroot = no\nmunge symlinks = no\nlog file = /dev/null\n[m]\npath = {place}/replica\nread only = no\n{module}\n"
+        "{ids}use chroot = no\nmunge symlinks = no\nlog file = {place}/log\n[m]\npath = {place}/replica\nread only = no\n{module}\n"
     );
     let file = directory.join("rsyncd.conf");
     fs::write(&file, config).unwrap();

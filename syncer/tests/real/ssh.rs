@@ -10,10 +10,12 @@ use std::process::{Child, Command, Stdio};
 
 use common::config::Ssh;
 use common::event::Dirt::{Deep, Removed, Touched};
-use common::message::{Outcome, SshSlice, Work};
+use common::message::{Load, Move, Outcome, SshSlice, Work};
+use common::path::RelPath;
 use nix::unistd::{User, geteuid};
 
 use crate::mirror::{Mirror, batch, expressions, tree, wait_for, write_program};
+use crate::renamed::noise;
 
 /// A mirror whose remote is a path on this machine, reached over ssh.
 struct Remote {
@@ -237,5 +239,39 @@ fn interprets_nothing(local: Local) {
         assert_eq!(tree(&replica), tree(&mirror.source), "{name:?}");
         let home = User::from_uid(geteuid()).unwrap().unwrap().dir;
         assert!(!home.join("INJ").exists() && !mirror.source.join("INJ").exists(), "{name:?}");
+    }
+}
+
+/// Whatever its old and its new name are: little more than sums.
+#[test]
+fn a_renamed_file_is_made_out_of_the_old_one() {
+    const SIZE: usize = 2 << 20;
+    let mut remote = Remote::start();
+    let (program, told) = (remote.keys.join("rsync"), remote.keys.join("told"));
+    let script =
+        "#!/bin/bash\n/usr/bin/rsync --stats \"$@\" | tee -a \"${0%/*}/told\"; exit ${PIPESTATUS[0]}\n";
+    write_program(&program, script);
+    remote.mirror.slice.rsync_program = program.into();
+    let mirror = &remote.mirror;
+    for place in ["a/x", "b/c/y"] {
+        mirror.write(place);
+    }
+    fs::write(mirror.source.join("a/f"), noise(1, SIZE)).unwrap();
+    assert_eq!(mirror.run(Work::Full).outcome, Outcome::Done);
+    let sent = || -> usize {
+        let told = fs::read_to_string(&told).unwrap();
+        let bytes = told.lines().filter_map(|line| line.strip_prefix("Total bytes sent: "));
+        bytes.map(|bytes| bytes.replace(',', "").parse::<usize>().unwrap()).sum()
+    };
+    assert!(sent() > SIZE);
+    for (from, to) in [("a/f", "a/g"), ("a/g", "b/c/g"), ("b/c/g", "a/f"), ("a/f", "a/f.1")] {
+        fs::rename(mirror.source.join(from), mirror.source.join(to)).unwrap();
+        let before = sent();
+        let moves = vec![Move { from: RelPath::new(from).unwrap(), to: RelPath::new(to).unwrap() }];
+        let work = batch(&[(from, Removed), (to, Touched)]);
+        let end = mirror.run_with(&mut mirror.worker(), work, Load::Any, moves);
+        assert_eq!(end.outcome, Outcome::Done, "{end:?}");
+        assert!(tree(&mirror.replica) == tree(&mirror.source), "{from} {to}");
+        assert!(sent() - before < SIZE / 50, "{from} {to} {}", sent() - before);
     }
 }

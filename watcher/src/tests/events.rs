@@ -8,7 +8,8 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use common::config::Switches;
 use common::event::Dirt::{Deep, Removed, RemovedDir, Touched};
 use common::event::TreeId;
-use common::message::WatcherReport;
+use common::filter::EntryKind;
+use common::message::{WORTH_MOVING, WatcherReport};
 use common::path::RelPath;
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use nix::sys::stat::Mode;
@@ -113,8 +114,48 @@ fn both_names_of_a_directory_are_told_ahead_of_its_changes() {
         let places: Vec<usize> = (0..bench.seen.len()).filter(|&at| moved(&bench.seen[at])).collect();
         let first = bench.seen.iter().position(of_it);
         let said = places.first().map(|&at| (&bench.seen[at], first.is_some_and(|first| at < first)));
-        let hint = WatcherReport::Moved { tree: TreeId(0), from: from.clone(), to: to.clone() };
+        let kind = EntryKind::Directory;
+        let hint = WatcherReport::Moved { tree: TreeId(0), kind, from: from.clone(), to: to.clone() };
         assert_eq!((said, places.len()), (told.then_some((&hint, true)), usize::from(told)), "{switches:?}");
+    }
+}
+
+/// A file so large that its bytes matter, and none else; a filter says nothing of its other names.
+#[test]
+fn both_names_of_a_large_file_are_told_ahead_of_its_changes() {
+    let switches = Switches::default();
+    for (switches, filter, told) in [
+        (switches, &[][..], true),
+        (switches, &[r".*\.tmp"], true),
+        (switches, &[r".*\.old"], false),
+        (Switches { delete: false, ..switches }, &[], false),
+        (Switches { move_from: false, ..switches }, &[], false),
+        (Switches { move_to: false, ..switches }, &[], false),
+    ] {
+        let large = WORTH_MOVING;
+        let mut bench = Bench::prepared(switches, filter, |bench| {
+            bench.mkdir("a");
+            for (name, size) in [("a/f.old", large), ("small", large - 1), ("out", large)] {
+                fs::File::create(bench.at(name)).unwrap().set_len(size).unwrap();
+            }
+        });
+        bench.rename("small", "smaller");
+        fs::rename(bench.at("out"), bench.temp.path().join("out")).unwrap();
+        fs::rename(bench.temp.path().join("out"), bench.at("in")).unwrap();
+        bench.rename("a/f.old", "new");
+        bench.settle("s");
+        let [from, to] = ["a/f.old", "new"].map(|name| RelPath::new(name).unwrap());
+        let is_hint = |report: &&WatcherReport| matches!(report, WatcherReport::Moved { .. });
+        let hints: Vec<&WatcherReport> = bench.seen.iter().filter(is_hint).collect();
+        let kind = EntryKind::File;
+        let hint = WatcherReport::Moved { tree: TreeId(0), kind, from: from.clone(), to: to.clone() };
+        assert_eq!(hints, if told { vec![&hint] } else { vec![] }, "{switches:?} {filter:?}");
+        let of_it = |report: &WatcherReport| match report {
+            WatcherReport::Changes(_, changes) => changes.iter().any(|it| it.path == from || it.path == to),
+            _ => false,
+        };
+        let hinted = bench.seen.iter().position(|it| is_hint(&it));
+        assert!(!told || hinted < bench.seen.iter().position(of_it));
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use common::config::Switches;
 use common::event::TreeId;
@@ -185,6 +185,17 @@ impl Indexed {
         self.reports.retain(|report| *report != WatcherReport::Flushed(u64::MAX));
         self.until(|indexed| !indexed.bench.watcher.roots[0].wants_to_list(ROOM));
         self.turn();
+    }
+
+    /// It waits, and not by spinning: what comes late may wake it, but not often.
+    pub(super) fn waits(&mut self) {
+        let (start, longest) = (Instant::now(), Duration::from_millis(100));
+        let mut turns = 0;
+        while start.elapsed() < longest {
+            self.bench.watcher.turn(longest).unwrap();
+            turns += 1;
+        }
+        assert!(turns <= 3, "{turns} turns in {longest:?}");
     }
 
     /// The names as they are, but for what is left out.

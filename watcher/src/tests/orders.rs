@@ -113,3 +113,27 @@ fn bells_for_nothing_stop_nothing() {
     bench.until(|seen| seen.contains(&WatcherReport::Flushed(101)));
     assert!(bench.seen.contains(&WatcherReport::Flushed(100)));
 }
+
+/// How many directories of each tree are watched, once all is reported that happened before.
+#[test]
+fn a_look_is_answered_behind_all_that_happened_before() {
+    let mut bench = Bench::watching(Switches::default());
+    bench.mkdir("a/b");
+    bench.order(WatcherOrder::Look(1));
+    bench.until(|seen| seen.contains(&WatcherReport::Looked { number: 1, directories: vec![3] }));
+    for number in 2..7 {
+        (0..500).for_each(|file| bench.write(format!("a/{number}-{file}")));
+        bench.order(WatcherOrder::Look(number));
+        let answer = WatcherReport::Looked { number, directories: vec![3] };
+        bench.until(|seen| seen.contains(&answer));
+        let of_round =
+            changes(&bench.seen, 0).filter(|(path, _)| path.starts_with(format!("a/{number}-").as_bytes()));
+        assert_eq!(of_round.count(), 500);
+        let last = bench.seen.iter().rposition(|r| matches!(r, WatcherReport::Changes(..)));
+        assert!(last < bench.seen.iter().position(|report| *report == answer));
+        bench.seen.clear();
+    }
+    let mut rootless = Bench::of(&["root"], Switches::default(), &[]);
+    rootless.order(WatcherOrder::Look(9));
+    rootless.until(|seen| seen.contains(&WatcherReport::Looked { number: 9, directories: vec![0] }));
+}

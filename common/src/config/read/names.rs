@@ -61,7 +61,7 @@ const LIMITS: &[&str] =
 pub(crate) static HEAD: Known = with(
     once("head", &["version"]),
     &[
-        once("host", &["hostip", "port"]),
+        once("host", &["hostip", "port", "start", "tokenFile", "socket", "mode", "group", "lag"]),
         once("debug", START),
         once("fileSystem", &["xfs"]),
         with(once("filter", START), &[many("exclude", &["expression"])]),
@@ -125,6 +125,8 @@ pub(crate) static HEAD: Known = with(
         once("connections", &["perHost"]),
         with(once("bandwidth", &["limit"]), &[many("hours", &["from", "to", "limit"])]),
         once("state", &["start", "path"]),
+        once("status", &["start", "socket", "mode", "group"]),
+        once("log", &["to", "path", "format", "files"]),
     ],
 );
 
@@ -170,7 +172,7 @@ fn unknown(span: Span, message: String, close: Option<String>) -> Diagnostic {
     let warning = Diagnostic::warning(span, message);
     match close {
         Some(name) => warning.with_help(format!("did you mean `{name}`?")),
-        None => warning,
+        None => warning.with_help("leave it out; docs/configuration.md has all names"),
     }
 }
 

@@ -5,7 +5,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use proptest::prelude::*;
 
-use super::super::{MAX_FILTER_BYTES, PluginKind, PluginName, RsyncOptions, Tree, render};
+use super::super::{Host, MAX_FILTER_BYTES, PluginKind, PluginName, RsyncOptions, Tree, render};
 use super::*;
 
 const MINIMAL_TREE: &str = r#"<localpath watch="/w"><remote ip="h" name="m"/></localpath>"#;
@@ -57,7 +57,7 @@ fn the_shipped_file_is_silent() {
 fn what_is_missing_takes_its_default() {
     let config = config(MINIMAL);
     assert_eq!(messages(MINIMAL), [""; 0]);
-    assert_eq!(config.host, Host { ip: "localhost".into(), port: 8008 });
+    assert_eq!(config.host, Host { ip: "localhost".into(), port: 8008, page: None });
     assert_eq!(config.switches, Switches::default());
     let rsync = rsync(&config).clone();
     assert_eq!(rsync.params, ["-artuz"]);

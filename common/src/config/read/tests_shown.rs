@@ -18,7 +18,8 @@ fn rsync(inner: &str) -> String {
 fn shown_places_and_names() {
     insta::assert_snapshot!(shown(""), @r#"
     error: the file holds no element; `<head>` was expected
-    --> confxml.xml
+    --> confxml.xml:1:1
+     = help: begin with the shipped confxml.xml
     "#);
     insta::assert_snapshot!(shown("<head>\n  <sersync>\n</head>"), @r#"
     error: this is no XML: ill-formed document: expected `</sersync>`, but `</head>` was found
@@ -26,6 +27,8 @@ fn shown_places_and_names() {
       |
     3 | </head>
       | ^
+      |
+      = help: close each element where it was opened: <name …/>, or <name …> and </name>
     "#);
     insta::assert_snapshot!(shown("<config/>"), @r#"
     error: the file is about `<config>`

@@ -145,7 +145,7 @@ impl Reader {
         }
         let message =
             format!("`{}` is no number from {} to {}", quote(&attribute.value), range.start(), range.end());
-        self.warning(&attribute.place(), message, &format!("{default} is used instead"));
+        self.warning(&attribute.place(), message, &format!("write one; {default} is used instead"));
         default
     }
 

@@ -1,8 +1,8 @@
 use super::*;
 use std::collections::BTreeSet;
 
-const AREAS: [Area; 6] =
-    [Area::Watcher, Area::Keeper, Area::Syncer, Area::Program, Area::Plugin, Area::Command];
+const AREAS: [Area; 7] =
+    [Area::Watcher, Area::Keeper, Area::Page, Area::Syncer, Area::Program, Area::Plugin, Area::Command];
 
 #[test]
 fn names_are_unique() {
@@ -22,19 +22,19 @@ fn names_are_unique() {
 fn what_must_be_refused_where() {
     use Expected::{Permitted, Refused, Residual};
     for (name, own, shared_command) in [
-        ("read-other-root", [Refused, Refused, Refused, Refused, Refused, Permitted], Permitted),
-        ("read-shadow", [Refused; 6], Permitted),
-        ("bpf", [Refused; 6], Refused),
-        ("exec", [Refused, Refused, Permitted, Permitted, Refused, Permitted], Permitted),
-        ("watch-etc", [Residual, Refused, Refused, Refused, Refused, Permitted], Permitted),
-        ("any-socket", [Refused, Refused, Permitted, Permitted, Permitted, Permitted], Permitted),
-        ("open-path", [Permitted, Refused, Permitted, Permitted, Permitted, Permitted], Permitted),
-        ("stat-shadow", [Residual; 6], Residual),
+        ("read-other-root", [Refused, Refused, Refused, Refused, Refused, Refused, Permitted], Permitted),
+        ("read-shadow", [Refused; 7], Permitted),
+        ("bpf", [Refused; 7], Refused),
+        ("exec", [Refused, Refused, Refused, Permitted, Permitted, Refused, Permitted], Permitted),
+        ("watch-etc", [Residual, Refused, Refused, Refused, Refused, Refused, Permitted], Permitted),
+        ("any-socket", [Refused, Refused, Refused, Permitted, Permitted, Permitted, Permitted], Permitted),
+        ("open-path", [Permitted, Refused, Refused, Permitted, Permitted, Permitted, Permitted], Permitted),
+        ("stat-shadow", [Residual; 7], Residual),
     ] {
         let attempt = find(name).unwrap();
         assert_eq!(AREAS.map(|area| attempt.expected(area, Uid::Own)), own, "{name}");
         assert_eq!(attempt.expected(Area::Command, Uid::Shared), shared_command, "{name}");
-        for area in [Area::Watcher, Area::Keeper, Area::Syncer, Area::Program, Area::Plugin] {
+        for area in [Area::Watcher, Area::Keeper, Area::Page, Area::Syncer, Area::Program, Area::Plugin] {
             assert_eq!(attempt.expected(area, Uid::Shared), attempt.expected(area, Uid::Own), "{name}");
         }
     }

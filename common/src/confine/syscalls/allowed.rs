@@ -61,6 +61,10 @@ pub(super) const PLUGIN: &[Group] =
 pub(super) const KEEPER: &[Group] =
     &[BASE, SELF, MEMORY, DATA_ONLY, REPORT, ORDERS, OPEN_FILE, WRITING, old::BASE];
 
+/// Sockets that are open already, and who connects to them; nothing is opened or connected to.
+pub(super) const PAGE: &[Group] =
+    &[BASE, SELF, MEMORY, DATA_ONLY, REPORT, HEARING, VISITORS, LAST_WORDS, old::BASE];
+
 /// What a process needs to run at all, and what it does with descriptors it has.
 const BASE: Group = Group::Any(&[
     // Descriptors.
@@ -230,6 +234,14 @@ const REPORT: Group = Group::If(&[
 
 /// The other direction.
 const ORDERS: Group = Group::Any(&[libc::SYS_recvfrom, libc::SYS_recvmsg, libc::SYS_shutdown]);
+
+/// The same, without an end to it: shut down for reading, a socket that others connect to is closed for
+/// every page to come.
+const HEARING: Group = Group::Any(&[libc::SYS_recvfrom, libc::SYS_recvmsg]);
+const LAST_WORDS: Group = Group::If(&[call(libc::SYS_shutdown, &[&[is(1, libc::SHUT_WR)]])]);
+
+/// Who connects to a socket that the supervisor opened.
+const VISITORS: Group = Group::Any(&[libc::SYS_accept4]);
 
 const INOTIFY: Group =
     Group::Any(&[libc::SYS_inotify_init1, libc::SYS_inotify_add_watch, libc::SYS_inotify_rm_watch]);

@@ -4,8 +4,14 @@ use std::process::{Command, Output};
 mod names;
 mod real;
 
-const ROLES: [Syscalls; 5] =
-    [Syscalls::Watcher, Syscalls::MarkedWatcher, Syscalls::Syncer, Syscalls::Plugin, Syscalls::Keeper];
+const ROLES: [Syscalls; 6] = [
+    Syscalls::Watcher,
+    Syscalls::MarkedWatcher,
+    Syscalls::Syncer,
+    Syscalls::Plugin,
+    Syscalls::Keeper,
+    Syscalls::Page,
+];
 const WITH: Kernel = Kernel { landlock: 0, seccomp: true };
 const WITHOUT: Kernel = Kernel { landlock: 0, seccomp: false };
 
@@ -112,8 +118,14 @@ fn numbers(groups: &[Group]) -> (Vec<i64>, Vec<i64>) {
 
 #[test]
 fn no_call_is_listed_twice() {
-    for groups in [allowed::WATCHER, allowed::SYNCER, allowed::PLUGIN, allowed::KEEPER, hostile::OF_COMMANDS]
-    {
+    for groups in [
+        allowed::WATCHER,
+        allowed::SYNCER,
+        allowed::PLUGIN,
+        allowed::KEEPER,
+        allowed::PAGE,
+        hostile::OF_COMMANDS,
+    ] {
         let (mut any, conditions) = numbers(groups);
         // One without conditions would make those of the other void.
         assert!(!conditions.iter().any(|number| any.contains(number)));
@@ -124,7 +136,7 @@ fn no_call_is_listed_twice() {
     }
     let (killed, conditions) = numbers(hostile::OF_ROLES);
     assert_eq!(conditions, []);
-    for groups in [allowed::WATCHER, allowed::SYNCER, allowed::PLUGIN, allowed::KEEPER] {
+    for groups in [allowed::WATCHER, allowed::SYNCER, allowed::PLUGIN, allowed::KEEPER, allowed::PAGE] {
         let (any, conditions) = numbers(groups);
         assert!(!any.iter().chain(&conditions).any(|number| killed.contains(number)));
     }
@@ -227,7 +239,6 @@ fn intruders() {
         libc::SYS_bind,
         libc::SYS_listen,
         libc::SYS_accept,
-        libc::SYS_accept4,
         // Nor does anybody become somebody.
         libc::SYS_setuid,
         libc::SYS_setresuid,
@@ -256,6 +267,25 @@ fn who_writes() {
     for number in [libc::SYS_openat, libc::SYS_openat2, libc::SYS_readlinkat, libc::SYS_getdents64] {
         let who = [Syscalls::Watcher, Syscalls::MarkedWatcher, Syscalls::Syncer, Syscalls::Plugin];
         each(&[(number, &[], &who)]);
+    }
+}
+
+/// Only the page, and it can end no socket that it did not open.
+#[test]
+fn who_takes_connections() {
+    let [read, write, both] = [libc::SHUT_RD, libc::SHUT_WR, libc::SHUT_RDWR].map(word);
+    let most =
+        [Syscalls::Watcher, Syscalls::MarkedWatcher, Syscalls::Syncer, Syscalls::Plugin, Syscalls::Keeper];
+    each(&[
+        (libc::SYS_accept4, &[3, 0, 0, 0], &[Syscalls::Page]),
+        (libc::SYS_shutdown, &[3, write], &ROLES),
+        (libc::SYS_shutdown, &[3, read], &most),
+        (libc::SYS_shutdown, &[3, both], &most),
+    ]);
+    for number in
+        [libc::SYS_socket, libc::SYS_connect, libc::SYS_fstat, libc::SYS_statx, libc::SYS_setsockopt]
+    {
+        assert_eq!(ask(Syscalls::Page, number, &[]), Error(Errno::ENOSYS), "{number}");
     }
 }
 

@@ -132,7 +132,7 @@ fn a_private_socket_that_goes_with_us() {
     fs::write(&path, "a file").unwrap();
     assert!(Control::bind(&path, None).is_err());
     assert_eq!(fs::read(&path).unwrap(), b"a file");
-    let long = scene.directory.path().join("x".repeat(MAX_PATH));
+    let long = scene.directory.path().join("x".repeat(MAX_SOCKET));
     assert!(Control::bind(&long, None).unwrap_err().to_string().contains("XDG_RUNTIME_DIR"));
 }
 

@@ -1,31 +1,46 @@
 //! Where a backlog keeps its paths: each one once, in a place with a number, and the numbers in two
-//! orders, by path and by turn. A backlog may hold very many for weeks, and one for each remote: this
-//! costs some 64 bytes a path beside the path itself, which all remotes of a tree share.
+//! orders, by path and by turn. A backlog may hold very many for weeks, and one for each remote: so what
+//! is in a place several may share ([`Places`]), and a number takes four bytes in each order.
 
 use std::time::Duration;
 
 use common::path::RelPath;
 
 use super::bounds::weight;
-use super::{Entry, Taken};
+use super::places::{Copies, Places, index};
+use super::{Entry, Taken, is_wide};
 use crate::core::order::Order;
 
 /// Paths with their entries.
 #[derive(Debug, Default)]
 pub(super) struct Store {
-    places: Vec<Option<Taken>>,
+    places: Places,
+    /// Of which places the disk holds the path.
+    saved: Vec<bool>,
     /// Places that hold nothing.
     free: Vec<u32>,
     by_path: Order,
     by_turn: Order,
     sequence: u32,
     weight: usize,
+    /// How many may stand for what is below them.
+    wide: usize,
 }
 
 impl Store {
+    /// What it holds others may hold too. It is empty.
+    pub(super) fn shared() -> Store {
+        Store { places: Places::Shared(Vec::new()), ..Store::default() }
+    }
+
     /// How many paths there are.
     pub(super) fn len(&self) -> usize {
         self.places.len().saturating_sub(self.free.len())
+    }
+
+    /// The last number that it gave: its entries have lower ones, or this.
+    pub(super) fn sequence(&self) -> u32 {
+        self.sequence
     }
 
     /// For how many paths of common length they count.
@@ -33,65 +48,92 @@ impl Store {
         self.weight
     }
 
+    /// True when something is here that may stand for what is below it.
+    pub(super) fn has_wide(&self) -> bool {
+        self.wide > 0
+    }
+
     /// What is at a path.
     pub(super) fn get(&self, path: &[u8]) -> Option<&Entry> {
         self.at(self.find(path)?).map(|(_, entry)| entry)
     }
 
-    /// The same, to be changed in what is no part of its turn.
-    pub(super) fn get_mut(&mut self, path: &[u8]) -> Option<&mut Entry> {
-        let number = self.find(path)?;
-        self.places.get_mut(index(number))?.as_mut().map(|(_, entry)| entry)
-    }
-
-    /// Puts an entry at a path, in the place of the one that is there.
-    pub(super) fn put(&mut self, path: &RelPath, mut entry: Entry) {
+    /// Puts an entry at a path, in the place of the one that is there, which [`Store::find`] told. The number
+    /// of its place.
+    pub(super) fn put(
+        &mut self,
+        place: Option<u32>,
+        path: &RelPath,
+        mut entry: Entry,
+        copies: &mut Copies,
+    ) -> u32 {
         if entry.sequence == 0 {
-            self.sequence = self.sequence.wrapping_add(1).max(1);
+            self.sequence = self.sequence.wrapping_add(1).max(1).max(copies.sequence());
             entry.sequence = self.sequence;
         }
-        let number = match self.find(path.as_bytes()) {
+        self.wide = self.wide.saturating_add(usize::from(is_wide(entry.dirt)));
+        let number = match place {
             Some(number) => {
-                let old = self.at(number).map(|(_, old)| (old.ready, old.sequence));
-                if old == Some((entry.ready, entry.sequence)) {
-                    self.set(number, entry);
-                    return;
+                // The path that is there stays: a million changes must not cost more than their paths.
+                let (first, old) = self.at(number).map_or((path, None), |(first, old)| (first, Some(*old)));
+                let taken = (first.clone(), entry);
+                let was_wide = old.is_some_and(|old| is_wide(old.dirt));
+                self.wide = self.wide.saturating_sub(usize::from(was_wide));
+                if old.map(|old| (old.ready, old.sequence)) == Some((entry.ready, entry.sequence)) {
+                    self.places.set(number, taken, copies);
+                    return number;
                 }
                 self.leave_turn(number);
-                self.set(number, entry);
+                self.places.set(number, taken, copies);
                 number
             }
-            None => self.place(path, entry),
+            None => self.place((path.clone(), entry), copies),
         };
         let (turn, places) = ((entry.ready, entry.sequence, number), &self.places);
         self.by_turn.insert(number, |it| turn_of(places, it) < Some(turn));
+        number
     }
 
     /// Takes out what is at a place.
     pub(super) fn take(&mut self, number: u32) -> Option<Taken> {
         self.leave_turn(number);
         let places = &self.places;
-        if let Some(path) = path_of(places, number) {
-            self.by_path.remove(number, |it| path_of(places, it) < Some(path));
+        if let Some(path) = places.path(number) {
+            self.by_path.remove(number, |it| places.path(it) < Some(path));
         }
-        let taken = self.places.get_mut(index(number))?.take()?;
+        let taken = self.places.take(number)?;
+        self.forget_saved(number);
+        self.wide = self.wide.saturating_sub(usize::from(is_wide(taken.1.dirt)));
         self.free.push(number);
         self.weight = self.weight.saturating_sub(weight(&taken.0));
         if self.free.len() == self.places.len() {
             // Nothing is left, and with the last path goes the memory.
-            (self.places, self.free) = (Vec::new(), Vec::new());
+            self.places.clear();
+            (self.saved, self.free) = (Vec::new(), Vec::new());
         }
         Some(taken)
     }
 
-    /// Changes each entry in what is no part of its turn.
-    pub(super) fn for_each(&mut self, change: impl Fn(&mut Entry)) {
-        self.places.iter_mut().flatten().for_each(|(_, entry)| change(entry));
+    /// The disk holds the path at that place.
+    pub(super) fn is_saved(&mut self, number: u32) {
+        if let Some(saved) = self.saved.get_mut(index(number)) {
+            *saved = true;
+        }
+    }
+
+    /// Whether it does; from now on it is taken not to.
+    pub(super) fn forget_saved(&mut self, number: u32) -> bool {
+        self.saved.get_mut(index(number)).is_some_and(std::mem::take)
+    }
+
+    /// It holds none.
+    pub(super) fn forget_all_saved(&mut self) {
+        self.saved.fill(false);
     }
 
     /// Lets each entry have another turn; nothing else of it may change.
     pub(super) fn set_turns(&mut self, set: impl Fn(&mut Entry)) {
-        self.for_each(set);
+        self.places.for_each(set);
         let mut numbers: Vec<u32> = self.by_turn.iter().collect();
         let places = &self.places;
         numbers.sort_by_key(|&number| turn_of(places, number));
@@ -106,7 +148,7 @@ impl Store {
     /// Paths in a range of bytes, with the numbers of their places.
     pub(super) fn between(&self, from: &[u8], to: &[u8]) -> impl Iterator<Item = (u32, &Taken)> {
         self.by_path
-            .from(|it| path_of(&self.places, it) < Some(from))
+            .from(|it| self.places.path(it) < Some(from))
             .filter_map(|number| Some((number, self.at(number)?)))
             .take_while(move |(_, (path, _))| path.as_bytes() < to)
     }
@@ -122,34 +164,27 @@ impl Store {
         self.by_turn.from(move |it| turn_of(&self.places, it) <= first).filter_map(|number| self.at(number))
     }
 
-    fn at(&self, number: u32) -> Option<&Taken> {
-        self.places.get(index(number))?.as_ref()
+    /// What is at a place.
+    pub(super) fn at(&self, number: u32) -> Option<&Taken> {
+        self.places.get(number)
     }
 
-    fn set(&mut self, number: u32, entry: Entry) {
-        if let Some(Some((_, old))) = self.places.get_mut(index(number)) {
-            *old = entry;
-        }
-    }
-
+    /// The place of a path.
     pub(super) fn find(&self, path: &[u8]) -> Option<u32> {
-        let number = self.by_path.from(|it| path_of(&self.places, it) < Some(path)).next()?;
-        (path_of(&self.places, number) == Some(path)).then_some(number)
+        let number = self.by_path.from(|it| self.places.path(it) < Some(path)).next()?;
+        (self.places.path(number) == Some(path)).then_some(number)
     }
 
-    fn place(&mut self, path: &RelPath, entry: Entry) -> u32 {
-        let taken = Some((path.clone(), entry));
-        self.weight = self.weight.saturating_add(weight(path));
+    fn place(&mut self, taken: Taken, copies: &mut Copies) -> u32 {
+        self.weight = self.weight.saturating_add(weight(&taken.0));
         let number = self.free.pop().unwrap_or_else(|| {
-            self.places.push(None);
-            // There are never more than a bound that is far below.
-            u32::try_from(self.places.len().saturating_sub(1)).unwrap_or(u32::MAX)
+            self.saved.push(false);
+            self.places.add()
         });
-        if let Some(place) = self.places.get_mut(index(number)) {
-            *place = taken;
-        }
+        self.places.set(number, taken, copies);
         let places = &self.places;
-        self.by_path.insert(number, |it| path_of(places, it) < Some(path.as_bytes()));
+        let path = places.path(number);
+        self.by_path.insert(number, |it| places.path(it) < path);
         number
     }
 
@@ -161,15 +196,7 @@ impl Store {
     }
 }
 
-fn index(number: u32) -> usize {
-    usize::try_from(number).unwrap_or(usize::MAX)
-}
-
-fn path_of(places: &[Option<Taken>], number: u32) -> Option<&[u8]> {
-    places.get(index(number))?.as_ref().map(|(path, _)| path.as_bytes())
-}
-
 /// What counts before: no two places have the same.
-fn turn_of(places: &[Option<Taken>], number: u32) -> Option<(Duration, u32, u32)> {
-    places.get(index(number))?.as_ref().map(|(_, entry)| (entry.ready, entry.sequence, number))
+fn turn_of(places: &Places, number: u32) -> Option<(Duration, u32, u32)> {
+    places.get(number).map(|(_, entry)| (entry.ready, entry.sequence, number))
 }

@@ -1,4 +1,5 @@
 use super::bounds::{COMMON, LEVELS};
+use super::cost::PATH_OVERHEAD;
 use super::*;
 use common::message::Deletions;
 use proptest::prelude::*;
@@ -248,6 +249,10 @@ fn a_path_that_changes_again_keeps_the_bytes_of_the_first() {
     assert_eq!(at(&backlog), first);
 }
 
+fn names(taken: &[Taken]) -> Vec<(RelPath, Dirt)> {
+    taken.iter().map(|(path, entry)| (path.clone(), entry.dirt)).collect()
+}
+
 fn dirt() -> impl Strategy<Value = Dirt> {
     prop_oneof![
         Just(Dirt::Touched),
@@ -259,6 +264,71 @@ fn dirt() -> impl Strategy<Value = Dirt> {
 }
 
 proptest! {
+    /// Whether others hold the same makes no difference to anybody.
+    #[test]
+    fn what_is_shared_is_as_if_it_were_not(
+        steps in proptest::collection::vec((0..9_u8, 0..3_usize, "[ab](/[ab]){0,2}", dirt(), 0..3_u32), 0..80),
+    ) {
+        let mut shared: Vec<Backlog> = (0..3).map(Backlog::new).collect();
+        let mut own: Vec<Backlog> = (0..3).map(Backlog::new).collect();
+        shared.iter_mut().for_each(Backlog::share);
+        shared.iter_mut().chain(&mut own).for_each(|backlog| backlog.keep(0));
+        let (mut now, mut flying) = (T, vec![(vec![], vec![]); 3]);
+        for (what, which, path, dirt, more) in steps {
+            now += Duration::from_millis(100) * more;
+            let change = Change { path: RelPath::new(path).unwrap(), dirt, mask: more };
+            let mut copies = Copies::of_all(1, shared.iter().map(Backlog::sequence)).remove(0);
+            let (one, other) = (&mut shared[which], &mut own[which]);
+            match what {
+                0..=3 => {
+                    for backlog in &mut shared {
+                        backlog.insert_copy(now, &change, Traffic::OneWay, &mut copies);
+                    }
+                    for backlog in &mut own {
+                        backlog.insert(now, &change, Traffic::OneWay);
+                    }
+                }
+                4 => {
+                    let [taken, also] = [one, other].map(|backlog| backlog.take(now, 20, |_, _| false));
+                    prop_assert_eq!(names(&taken), names(&also));
+                    flying[which].0.extend(taken);
+                    flying[which].1.extend(also);
+                }
+                5 | 6 => {
+                    let retry = (what == 6).then_some((now, Duration::from_millis(300)));
+                    // Each its own: their numbers differ.
+                    let (taken, also) = std::mem::take(&mut flying[which]);
+                    one.put_back(taken, retry);
+                    other.put_back(also, retry);
+                }
+                7 => {
+                    one.release(now);
+                    other.release(now);
+                }
+                _ => {
+                    let told = [one, other].map(|backlog| {
+                        let mut told = vec![];
+                        let look = |_: &RelPath, entry: Option<&Entry>| entry.map(|it| (it.dirt, it.at, it.attempts));
+                        backlog.tell(9, look, |path, now| told.push((path, now)));
+                        told
+                    });
+                    prop_assert_eq!(&told[0], &told[1]);
+                }
+            }
+            for (shared, own) in shared.iter().zip(&own) {
+                let all = |backlog: &Backlog| {
+                    let it = |(path, entry): (&RelPath, &Entry)| {
+                        (path.clone(), Entry { sequence: 0, ..*entry })
+                    };
+                    backlog.iter().map(it).collect::<Vec<_>>()
+                };
+                prop_assert_eq!(all(shared), all(own));
+                prop_assert_eq!(shared.store.turns().count(), own.store.turns().count());
+                prop_assert_eq!((shared.weight(), shared.next_ready()), (own.weight(), own.next_ready()));
+            }
+        }
+    }
+
     /// Against the naive model "every changed path": each is in the backlog itself, or an
     /// ancestor stands for it; and the queue holds exactly the entries.
     #[test]
@@ -282,4 +352,32 @@ proptest! {
         prop_assert_eq!(taken.len(), count);
         prop_assert!(backlog.is_empty() && backlog.next_ready().is_none());
     }
+}
+
+/// A hundred remotes that all lack the same cost little more than one.
+#[test]
+fn what_all_lack_is_held_once() {
+    let mut all: Vec<Backlog> = (0..100).map(Backlog::new).collect();
+    all.iter_mut().for_each(Backlog::share);
+    // One of them has heard of something else, and failed.
+    insert(&mut all[7], T, "other", Dirt::Touched);
+    let path = |n: usize| RelPath::new(format!("f{n}")).unwrap();
+    for again in 0..2_u64 {
+        for n in 0..100 {
+            let now = T + Duration::from_millis(n as u64 + 1000 * again);
+            let change = Change { path: path(n), dirt: Dirt::Touched, mask: 0 };
+            let mut copies = Copies::of_all(1, all.iter().map(Backlog::sequence)).remove(0);
+            for backlog in &mut all {
+                backlog.insert_copy(now, &change, Traffic::OneWay, &mut copies);
+            }
+        }
+    }
+    let held = |backlog: &Backlog, n| std::ptr::from_ref(backlog.store.get(path(n).as_bytes()).unwrap());
+    for n in 0..100 {
+        assert!(all.iter().all(|backlog| held(backlog, n) == held(&all[0], n)), "{n}");
+    }
+    // Who is told another story tells nobody else.
+    let taken = all[0].take(T + Duration::from_secs(9), usize::MAX, |_, _| false);
+    all[0].put_back(taken, Some((T, Duration::from_secs(60))));
+    assert!(all[0].has_failed() && !all.iter().skip(1).any(Backlog::has_failed));
 }

@@ -35,8 +35,8 @@ impl Backlog {
 
     /// The disk holds this path.
     pub fn is_saved_at(&mut self, path: RelPath) {
-        match (self.store.get_mut(path.as_bytes()), &mut self.kept) {
-            (Some(entry), Some(_)) => entry.saved = true,
+        match (self.store.find(path.as_bytes()), &mut self.kept) {
+            (Some(number), Some(_)) => self.store.is_saved(number),
             (None, Some(kept)) => kept.is_saved_at(path),
             (_, None) => {}
         }
@@ -46,7 +46,7 @@ impl Backlog {
     pub fn forget_saved(&mut self) {
         if let Some(kept) = &mut self.kept {
             kept.forget();
-            self.store.for_each(|entry| entry.saved = false);
+            self.store.forget_all_saved();
         }
     }
 
@@ -76,19 +76,20 @@ impl Backlog {
             && let Some(path) = kept.next_touched()
         {
             count = count.saturating_add(1);
-            let waiting = store.get_mut(path.as_bytes());
-            match (look(&path, waiting.as_deref()), waiting) {
-                (Some(now), Some(entry)) => {
-                    entry.saved = true;
+            let number = store.find(path.as_bytes());
+            let waiting = number.and_then(|number| store.at(number)).map(|(_, entry)| entry);
+            match (look(&path, waiting), number) {
+                (Some(now), Some(number)) => {
+                    store.is_saved(number);
                     tell(path, Some(now));
                 }
                 (Some(now), None) => {
                     kept.is_saved_at(path.clone());
                     tell(path, Some(now));
                 }
-                (None, waiting) => {
-                    let saved = match waiting {
-                        Some(entry) => std::mem::take(&mut entry.saved),
+                (None, number) => {
+                    let saved = match number {
+                        Some(number) => store.forget_saved(number),
                         None => kept.was_saved_at(&path),
                     };
                     if saved {
@@ -106,9 +107,7 @@ impl Backlog {
         let Pending { dirt, since: at, attempts, .. } = *pending;
         let entry = match self.store.get(path.as_bytes()) {
             Some(&newer) => Entry { dirt: dirt.then(newer.dirt), at, ..newer },
-            None => {
-                Entry { dirt, mask: 0, ready: now, at, attempts, sequence: 0, saved: false, heavy: false }
-            }
+            None => Entry { dirt, mask: 0, ready: now, at, attempts, sequence: 0, heavy: false },
         };
         self.link(path, entry);
     }

@@ -3,20 +3,28 @@
 use std::time::Duration;
 
 use common::event::{Change, TreeId};
+use common::filter::EntryKind;
 use common::message::RemoteOutcome;
 use common::path::RelPath;
 
 use super::Dispatcher;
-use crate::core::backlog::MAX_ALL;
+use crate::core::backlog::{Copies, MAX_ALL};
 use crate::core::ledger::Standing;
 use crate::core::remote::Remote;
 use crate::core::{Action, RemoteId, notice};
 
 impl Dispatcher {
-    /// A directory has another name.
-    pub(super) fn moved(&mut self, now: Duration, tree: TreeId, from: &RelPath, to: &RelPath) {
+    /// A directory or file has another name.
+    pub(super) fn moved(
+        &mut self,
+        now: Duration,
+        tree: TreeId,
+        kind: EntryKind,
+        from: &RelPath,
+        to: &RelPath,
+    ) {
         for remote in self.remotes.iter_mut().filter(|remote| remote.tree == tree) {
-            remote.moved(now, from, to);
+            remote.moved(now, kind, from, to);
         }
     }
 
@@ -28,8 +36,10 @@ impl Dispatcher {
         changes: &[Change],
         out: &mut Vec<Action>,
     ) {
+        let numbers = self.remotes.iter().filter(|remote| remote.tree == tree).map(Remote::sequence);
+        let mut copies = Copies::of_all(changes.len(), numbers);
         for remote in self.remotes.iter_mut().filter(|remote| remote.tree == tree) {
-            if let Some(collapsed) = remote.insert(now, changes) {
+            if let Some(collapsed) = remote.insert_copies(now, changes, &mut copies) {
                 out.push(notice::collapsed(&remote.label, &collapsed));
             }
             self.failures = self.failures.saturating_add(u64::from(remote.is_in_trouble()));

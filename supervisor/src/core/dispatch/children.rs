@@ -11,6 +11,7 @@ use crate::core::{Action, Input, Lane, Pace, Role, notice};
 impl Dispatcher {
     pub(super) fn alive(&mut self, now: Duration, role: Role, pace: Pace, out: &mut Vec<Action>) {
         self.pool.pace(now, role, pace, out);
+        self.slots.moves(role);
         if let Some((remote, lane)) = self.batch_of(role)
             && remote.note_progress(lane, Progress::Moving)
         {
@@ -21,6 +22,7 @@ impl Dispatcher {
     /// A job without progress still lives; but nobody waits for its remote any more.
     pub(super) fn stalled(&mut self, now: Duration, role: Role, out: &mut Vec<Action>) {
         self.pool.pace(now, role, Pace::Busy, out);
+        self.slots.is_still(role);
         let Some((remote, lane)) = self.batch_of(role) else { return };
         if remote.note_progress(lane, Progress::Stalled) {
             out.push(notice::stalled(remote));
@@ -38,7 +40,7 @@ impl Dispatcher {
             Role::Syncer(id, lane @ (Lane::Batch | Lane::Express)) => {
                 Some((self.remotes.get_mut(usize::from(id.0))?, lane))
             }
-            Role::Syncer(_, Lane::Full) | Role::Watcher | Role::Keeper | Role::Plugin(_) => None,
+            Role::Syncer(_, Lane::Full) | Role::Watcher | Role::Keeper | Role::Plugin(_) | Role::Page => None,
         }
     }
 
@@ -51,6 +53,7 @@ impl Dispatcher {
         match role {
             Role::Watcher => "role=watcher".to_owned(),
             Role::Keeper => "role=keeper".to_owned(),
+            Role::Page => "role=page".to_owned(),
             Role::Syncer(id, _) => {
                 let label = self.remotes.get(usize::from(id.0)).map_or("?", |remote| &remote.label);
                 format!("role=syncer remote={label}")

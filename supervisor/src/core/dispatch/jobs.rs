@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use common::message::{Deletions, Work};
+use common::message::Work;
 use log::Level;
 
 use super::super::restart::Event;
-use super::{DRAIN_LEAST, DRAIN_MOST, Dispatcher, RETIRE, STUCK};
+use super::{DRAIN_LEAST, DRAIN_MOST, Dispatcher, RETIRE};
 use crate::core::remote::{Remote, lane_index};
 use crate::core::{Action, Lane, Pace, Role, notice};
 
@@ -24,10 +24,16 @@ impl Dispatcher {
         Lane::ALL.iter().filter(|&&lane| remote.is_working(lane)).count()
     }
 
-    /// How many of those bring the whole tree to a new remote.
-    fn seeding(&self) -> usize {
-        let seeds = |remote: &&Remote| remote.is_working(Lane::Full) && remote.is_seeding(Lane::Full);
-        self.remotes.iter().filter(seeds).count()
+    /// How many hold a place that this one could have. New remotes, which get the whole tree, take none
+    /// away from the others.
+    fn held(&self, role: Role) -> usize {
+        let seeds = self.is_seeding(role);
+        self.slots.held(|other| seeds || !self.is_seeding(other))
+    }
+
+    /// Whether one that waits since then may begin.
+    fn has_place(&self, now: Duration, role: Role, since: Duration) -> bool {
+        self.slots.has_room(now, self.held(role), since)
     }
 
     /// Whether a syncer's next job, or the one under way, is of that kind.
@@ -44,6 +50,13 @@ impl Dispatcher {
             return None;
         }
         remote.last_work.get(lane_index(lane)).copied()
+    }
+
+    /// When a syncer without work is retired. One that was just started for a remote that had been quiet for
+    /// long has not been idle for that long itself.
+    pub(super) fn retires_at(&self, role: Role) -> Option<Duration> {
+        let since = self.idle_since(role)?.max(self.pool.ready_since(role)?);
+        Some(since.saturating_add(RETIRE))
     }
 
     /// How readily a syncer makes room for one that was last at work at `claim`: first those
@@ -95,20 +108,14 @@ impl Dispatcher {
 
     pub(super) fn tick(&mut self, now: Duration, out: &mut Vec<Action>) {
         self.pool.tick(now, out);
-        let idle: Vec<Role> = self
-            .pool
-            .syncers()
-            .filter(|&role| self.idle_since(role).is_some_and(|since| now.saturating_sub(since) >= RETIRE))
-            .collect();
+        let idle = |role: &Role| self.retires_at(*role).is_some_and(|at| now >= at);
+        let idle: Vec<Role> = self.pool.syncers().filter(idle).collect();
         for role in idle {
             self.pool.on(now, role, Event::Unwanted, out);
         }
         if self.crontab.as_mut().is_some_and(|crontab| crontab.is_due(now)) {
             let rested = |remote: &&mut Remote| !remote.is_working(Lane::Full) && !remote.is_gone();
-            self.remotes
-                .iter_mut()
-                .filter(rested)
-                .for_each(|remote| remote.want_full(now, Deletions::Travel));
+            self.remotes.iter_mut().filter(rested).for_each(|remote| remote.want_routine(now));
         }
         self.tick_audits(now, out);
         if self.sweep.is_due(now) {
@@ -128,7 +135,7 @@ impl Dispatcher {
         for (claim, role, since) in claims {
             if self.pool.is_ready(role) {
                 self.start_job(now, role, since, out);
-            } else if self.has_room(now, role) {
+            } else if self.has_room(now, role) && self.is_worth_starting(now, role, since) {
                 let spare: Vec<_> = self
                     .pool
                     .syncers()
@@ -138,16 +145,26 @@ impl Dispatcher {
                 self.pool.want_syncer(now, role, rank, out);
             }
         }
+        self.get_ready(now, out);
+    }
+
+    /// A syncer for what goes beside others is not started ahead: with many remotes there would be one for
+    /// each of them, and by the time that it gets its turn nothing is left to do.
+    fn is_worth_starting(&self, now: Duration, role: Role, since: Duration) -> bool {
+        match role {
+            Role::Syncer(_, Lane::Express | Lane::Full) => self.has_place(now, role, since),
+            Role::Syncer(_, Lane::Batch) | Role::Watcher | Role::Keeper | Role::Plugin(_) | Role::Page => {
+                true
+            }
+        }
     }
 
     pub(super) fn start_job(&mut self, now: Duration, role: Role, since: Duration, out: &mut Vec<Action>) {
         let Role::Syncer(id, lane) = role else { return };
-        let stuck = now.saturating_sub(since.max(self.last_finish)) >= STUCK;
-        // New remotes take no worker away from the others.
-        let others = if self.is_seeding(role) { 0 } else { self.seeding() };
-        if self.working().saturating_sub(others) >= self.workers && !stuck {
+        if !self.has_place(now, role, since) {
             return;
         }
+        let held = self.held(role);
         let tree = self.tree_of(role).and_then(|tree| self.trees.get(usize::from(tree.0)));
         let most = tree.and_then(|tree| tree.brake.max_delete());
         let Some((root, deletions)) = tree.and_then(|tree| tree.guard.permits()) else { return };
@@ -159,10 +176,59 @@ impl Dispatcher {
                 job.max_delete = most;
             }
             self.pool.pace(now, role, Pace::Busy, out);
+            self.slots.begin(now, role, held);
             self.telling.begin(remote.tree, role, &job.work);
             out.push(Action::Send(role, job));
         } else {
             self.take_back(now, role, None);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::backlog::Traffic;
+    use crate::core::dispatch::Setup;
+    use crate::core::{Input, RemoteId};
+    use common::event::{Change, Dirt, RootId, TreeId};
+    use common::path::RelPath;
+
+    /// The first change after ten minutes of rest was never sent: its syncer was killed as idle before it was
+    /// ready, and so was each that was started in its place.
+    #[test]
+    fn a_syncer_started_after_a_long_rest_is_not_retired_at_once() {
+        const BATCH: Role = Role::Syncer(RemoteId(0), Lane::Batch);
+        let trees = vec![("/t".to_owned(), vec![("r".to_owned(), Traffic::OneWay)])];
+        let mut core = Dispatcher::new(Setup { trees, ..Setup::default() });
+        let mut on = |secs: u64, input: Input| {
+            let mut out = Vec::new();
+            core.on(Duration::from_secs(secs), input, &mut out);
+            out
+        };
+        let root = RootId { device: 1, inode: 1, born: 0 };
+        on(0, Input::Watching(TreeId(0), root, 1));
+        let path = || RelPath::new("a").unwrap();
+        let change = || Change { path: path(), dirt: Dirt::Touched, mask: 8 };
+        let spawned = on(700, Input::Changes(TreeId(0), vec![change()]));
+        assert!(spawned.contains(&Action::Spawn(BATCH)), "{spawned:?}");
+        let out = on(701, Input::Tick);
+        assert!(!out.contains(&Action::Kill(BATCH)), "{out:?}");
+        let out = on(702, Input::Ready(BATCH));
+        assert!(out.iter().any(|it| matches!(it, Action::Send(BATCH, _))), "{out:?}");
+        // Without work it goes ten minutes after its last job.
+        let end = crate::core::JobEnd {
+            outcome: common::message::Outcome::Done,
+            status: 0,
+            tail: String::new(),
+            failed: None,
+            left: vec![],
+        };
+        on(703, Input::Done(BATCH, end));
+        for secs in [750, 800, 900, 1000, 1100, 1200, 1300] {
+            on(secs, Input::Alive(BATCH, Pace::Idle));
+        }
+        assert!(!on(1302, Input::Tick).contains(&Action::Kill(BATCH)));
+        assert!(on(1304, Input::Tick).contains(&Action::Kill(BATCH)));
     }
 }

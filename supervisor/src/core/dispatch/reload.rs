@@ -119,7 +119,7 @@ impl Dispatcher {
             }
             Role::Plugin(id) => self.telling.is_busy(id),
             // They lose nothing by it: what happens meanwhile is found, and told again.
-            Role::Watcher | Role::Keeper => false,
+            Role::Watcher | Role::Keeper | Role::Page => false,
         };
         if busy {
             self.stale.insert(role);
@@ -222,6 +222,10 @@ impl Dispatcher {
         let seed = self.seed.wrapping_add(u64::from(id));
         let mut remote = Remote::new(tree_id, it.label, it.traffic, seed);
         (remote.connections, remote.last_work) = (it.connections, [now; 3]);
+        remote.share_among(tree.remotes.len().saturating_add(1));
+        if self.files {
+            remote.tell_arrivals();
+        }
         if self.keeping.is_some() {
             remote.keep(self.epoch);
         }

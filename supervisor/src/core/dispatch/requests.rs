@@ -61,6 +61,7 @@ impl Dispatcher {
                 let Some(remotes) = self.named(remote.as_deref(), client, out) else { return };
                 self.audit(now, client, remotes, (repair, by), out);
             }
+            Ask::Explain { tree, path } => self.explain(now, client, (&tree, &path), out),
             Ask::Deletes { tree, what } => self.deletes(now, client, tree.as_deref(), what, out),
         }
     }

@@ -40,6 +40,8 @@ pub struct Setup {
     pub seed: u64,
     /// Whether names and pending work are kept on disk.
     pub keep: bool,
+    /// Whether a page is served.
+    pub page: bool,
     /// The supervisor's start, in milliseconds since 1970.
     pub epoch: u64,
     /// The brake on deletions.
@@ -52,6 +54,8 @@ pub struct Setup {
     pub audit: Option<AuditPlan>,
     /// Remotes that take fewer jobs at a time than there are lanes, and how many.
     pub connections: BTreeMap<RemoteId, u8>,
+    /// Whether each path that has arrived is spoken of.
+    pub files: bool,
 }
 
 /// One that keeps nothing and mirrors nothing: for tests and benchmarks.
@@ -71,12 +75,14 @@ impl Default for Setup {
             max_syncers: 4,
             seed: 7,
             keep: false,
+            page: false,
             epoch: 0,
             brake: DeleteGuard { scope: common::config::GuardScope::Unseen, names: 1000, percent: 50 },
             filter: Filter::default(),
             delete: true,
             audit: None,
             connections: BTreeMap::new(),
+            files: false,
         }
     }
 }

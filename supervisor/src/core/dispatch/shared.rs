@@ -72,6 +72,7 @@ impl Dispatcher {
     /// A job is over, or was none.
     pub(super) fn take_back(&mut self, now: Duration, role: Role, outcome: Option<Outcome>) {
         self.shares.give_back(role);
+        self.slots.end(now, role);
         if let Role::Syncer(id, Lane::Batch) = role {
             self.hosts.end(now, id, outcome);
         }
@@ -89,7 +90,7 @@ impl Dispatcher {
     }
 
     fn crowd(&self, now: Duration) -> Crowd {
-        let mut crowd = Crowd { slots: self.workers, working: self.working(), ..Crowd::default() };
+        let mut crowd = Crowd { slots: self.slots.most(), working: self.working(), ..Crowd::default() };
         for role in self.lanes() {
             if self.waiting_since(now, role).is_some() {
                 crowd.waiting = crowd.waiting.saturating_add(1);

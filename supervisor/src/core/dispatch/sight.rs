@@ -91,6 +91,7 @@ impl Dispatcher {
         let Some(tree) = self.trees.get_mut(usize::from(id.0)) else { return };
         let seen = tree.guard.seen(root);
         let sight = std::mem::take(&mut tree.sight);
+        tree.watched(now, directories);
         let label = tree.label.clone();
         out.push(notice::watching(&label, directories));
         match seen {
@@ -131,6 +132,7 @@ impl Dispatcher {
         let Some(tree) = self.trees.get_mut(usize::from(id.0)) else { return };
         tree.guard.lost();
         tree.sight = Sight::Lost;
+        tree.unwatched(now, Some(cause));
         out.push(notice::root_lost(&tree.label, cause));
         self.each_remote(id, |remote| remote.hold_deletions(now));
         // One that runs ssh has a copy of the host's mounts from its start. The next one sees

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+mod files;
+
 use super::*;
 use crate::core::backlog::Traffic;
 use crate::core::remote::Remote;
@@ -31,7 +33,7 @@ fn change(remote: &mut Remote, now: u64, text: &str, dirt: Dirt) {
 
 /// A rename as the watcher tells it, but for what comes at the end of the new name.
 fn leave(remote: &mut Remote, now: u64, from: &str, to: &str) {
-    remote.moved(at(now), &path(from), &path(to));
+    remote.moved(at(now), EntryKind::Directory, &path(from), &path(to));
     change(remote, now, from, Dirt::RemovedDir);
 }
 
@@ -40,7 +42,13 @@ fn start(remote: &mut Remote, now: u64) -> Option<Job> {
 }
 
 fn end(remote: &mut Remote, now: u64, outcome: Outcome) {
-    let end = JobEnd { outcome, status: 0, tail: String::new(), failed: None, left: vec![] };
+    end_without(remote, now, outcome, &[]);
+}
+
+/// Its syncer left these large files out.
+fn end_without(remote: &mut Remote, now: u64, outcome: Outcome, left: &[&str]) {
+    let left = left.iter().map(|left| path(left)).collect();
+    let end = JobEnd { outcome, status: 0, tail: String::new(), failed: None, left };
     remote.finish(at(now), Lane::Batch, &end, &mut Jitter::new(7));
 }
 
@@ -48,6 +56,10 @@ fn end(remote: &mut Remote, now: u64, outcome: Outcome) {
 #[track_caller]
 fn moves(remote: &mut Remote, now: u64) -> Vec<String> {
     let job = start(remote, now).expect("a job");
+    shown(&job)
+}
+
+fn shown(job: &Job) -> Vec<String> {
     job.moves.iter().map(|it| format!("{}>{}", it.from, it.to).replace('"', "")).collect()
 }
 
@@ -215,6 +227,7 @@ fn bounded() {
 
 #[derive(Debug, Clone)]
 enum Step {
+    File(RelPath, RelPath),
     Rename(RelPath, RelPath),
     Read(usize),
     Change(RelPath, Dirt),
@@ -237,6 +250,7 @@ fn any_step() -> impl Strategy<Value = Step> {
     ];
     prop_oneof![
         4 => (any_path(), any_path()).prop_map(|(from, to)| Step::Rename(from, to)),
+        2 => (any_path(), any_path()).prop_map(|(from, to)| Step::File(from, to)),
         4 => (0_usize..4).prop_map(Step::Read),
         2 => (any_path(), dirt).prop_map(|(path, dirt)| Step::Change(path, dirt)),
         3 => Just(Step::Start),
@@ -281,12 +295,21 @@ impl World {
                 if self.is_clean(from) {
                     self.origins.push((to.clone(), from.clone()));
                 }
-                self.remote.moved(at(self.now), from, to);
+                self.remote.moved(at(self.now), EntryKind::Directory, from, to);
                 self.change(from, Dirt::RemovedDir);
                 self.reading.retain(|new| new != from);
                 self.reading.push(to.clone());
             }
             Step::Rename(..) => {}
+            Step::File(from, to) if !from.overlaps(to) => {
+                // What stands above an old name now says nothing of it, as with any change.
+                let is_other = |origin: &RelPath| to.overlaps(origin) && !origin.is_below(to);
+                self.origins.retain(|(_, origin)| !from.overlaps(origin) && !is_other(origin));
+                self.remote.moved(at(self.now), EntryKind::File, from, to);
+                self.change(from, Dirt::Removed);
+                self.change(to, Dirt::Touched);
+            }
+            Step::File(..) => {}
             Step::Read(n) if *n < self.reading.len() => {
                 let new = self.reading.remove(*n);
                 self.origins.retain(|(_, origin)| !new.overlaps(origin));
@@ -325,10 +348,11 @@ impl World {
         }
     }
 
-    /// A job names a rename only if it carries both names, and the remote has what was renamed.
+    /// A job names a directory's rename only if it carries both names, and the remote has what was renamed;
+    /// a file's only if it carries the new one.
     fn check(&self, job: &Job) {
         let Work::Batch(paths) = &job.work else { panic!("{job:?}") };
-        for it in &job.moves {
+        for it in job.moves.iter().filter(|it| !paths.contains(&(it.to.clone(), Dirt::Touched))) {
             assert!(paths.contains(&(it.from.clone(), Dirt::RemovedDir)), "{it:?} of {paths:?}");
             assert!(paths.contains(&(it.to.clone(), Dirt::Deep)), "{it:?} of {paths:?}");
             assert!(self.origins.contains(&(it.to.clone(), it.from.clone())), "{it:?} of {:?}", self.origins);

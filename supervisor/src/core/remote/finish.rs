@@ -9,10 +9,12 @@ use common::path::RelPath;
 use super::{Age, Remote, Turn, lane_index, may_delete, only_deletes};
 use crate::core::backlog::{MAX_PATHS, QUARANTINE, Taken, cost_of};
 use crate::core::retry::{Jitter, delay, doubled};
-use crate::core::{Blame, JobEnd, Lane};
+use crate::core::{Action, Blame, JobEnd, Lane, notice};
 
 /// First pause after a full sync that brought over most of the tree but not all.
 const PARTIAL_FULL: Duration = Duration::from_secs(30);
+/// For how long a remote without space counts as such when some of a batch got through.
+const CRAMPED: Duration = Duration::from_secs(60);
 /// rsync's words when `--max-delete` stopped it; its exit status may be 0.
 const TOO_MANY_DELETIONS: &str = "Deletions stopped due to --max-delete";
 /// rsync's exit status when some paths failed.
@@ -30,6 +32,17 @@ impl Remote {
         self.note_work(now, lane);
         self.recursive.end(now, lane);
         self.still(lane);
+        if end.outcome == Outcome::Done && self.flights.of(lane).is_some_and(|flight| flight.is_nothing) {
+            // Nothing was sent, and the remote was not asked.
+            self.flights.replace(lane, None);
+            self.tally.abandon(lane);
+            return Turn::None;
+        }
+        if self.is_auditing(lane) {
+            self.tally.abandon(lane);
+        } else {
+            self.tally.end(now, lane, end);
+        }
         if end.outcome != Outcome::Done {
             self.status = end.status;
         }
@@ -41,7 +54,12 @@ impl Remote {
             }
             Lane::Full => self.finish_full(now, end, jitter),
         };
-        match end.outcome {
+        if end.outcome == Outcome::NoSpace {
+            self.cramped_until = now.saturating_add(CRAMPED);
+        }
+        let turn = match end.outcome {
+            // Small files find room where large ones do not: that is no end of it.
+            Outcome::Partial if self.trouble == Some(Outcome::NoSpace) && now < self.cramped_until => turn,
             Outcome::Done | Outcome::Partial | Outcome::RootEmpty => {
                 self.failures = 0;
                 self.trouble = None;
@@ -54,11 +72,14 @@ impl Remote {
                 self.not_before = now.saturating_add(delay(outcome, self.failures, jitter));
                 if before == Some(outcome) { Turn::None } else { Turn::Failed }
             }
-        }
+        };
+        self.tally.stands(now, self.trouble.is_none());
+        turn
     }
 
     /// A syncer died with its job, which goes back to the head.
     pub fn abandon(&mut self, now: Duration, lane: Lane, blame: Blame) {
+        self.tally.abandon(lane);
         self.recursive.end(now, lane);
         self.still(lane);
         match lane {
@@ -74,7 +95,7 @@ impl Remote {
             Lane::Full => {
                 if let Some(deletions) = self.full.running.take() {
                     self.replay(now);
-                    self.want_full(now, deletions);
+                    self.want_again(now, deletions);
                 }
             }
         }
@@ -102,16 +123,35 @@ impl Remote {
         rest
     }
 
+    /// What arrives is spoken of from now on, path by path.
+    pub fn tell_arrivals(&mut self) {
+        self.arrived = Some(Vec::new());
+    }
+
+    /// Speaks of what has arrived since.
+    pub fn arrivals(&mut self) -> Vec<Action> {
+        let arrived = self.arrived.as_mut().map(std::mem::take).unwrap_or_default();
+        arrived.iter().map(|(path, dirt)| notice::arrived(&self.label, path, *dirt)).collect()
+    }
+
     fn finish_batch(&mut self, now: Duration, lane: Lane, end: &JobEnd, jitter: &mut Jitter) -> Turn {
         let Some(flight) = self.flights.replace(lane, None) else { return Turn::None };
         if end.outcome == Outcome::Done {
             self.note_pace(now, &flight);
+            if lane == Lane::Batch {
+                self.cool_down(now, &flight);
+            }
         }
         // Who was sent by itself cannot be left out.
         let left = if flight.heavy { &[][..] } else { &end.left };
         let taken = self.set_apart(now, flight.taken, left);
+        self.move_later(now, flight.moves, left);
         match end.outcome {
             Outcome::Done | Outcome::RootEmpty => {
+                if self.full.is_refused() && end.outcome == Outcome::Done {
+                    // Something is there again, and travels.
+                    self.full.trouble = None;
+                }
                 self.batch_bytes = self.batch_bytes.saturating_mul(2).min(MAX_JOB_BYTES);
                 match self.settle(&taken) {
                     0 => Turn::None,
@@ -174,6 +214,9 @@ impl Remote {
 
     /// These are done. How many of them had been in quarantine.
     fn settle(&mut self, done: &[Taken]) -> usize {
+        if let Some(arrived) = &mut self.arrived {
+            arrived.extend(done.iter().map(|(path, entry)| (path.clone(), entry.dirt)));
+        }
         let mut recovered = 0_usize;
         for (path, entry) in done {
             recovered = recovered.saturating_add(usize::from(entry.attempts >= QUARANTINE));
@@ -196,6 +239,9 @@ impl Remote {
 
     /// The next batch is half of the one that failed.
     fn halve(&mut self, failed: &[Taken]) {
+        if failed.is_empty() {
+            return;
+        }
         self.batch_bytes = (cost_of(failed).min(self.batch_bytes) / 2).max(1);
     }
 
@@ -220,15 +266,18 @@ impl Remote {
             Outcome::Done => {
                 self.full.owed = self.full.wanted.is_some();
                 (self.full.partial, self.full.failures, self.full.trouble) = (0, 0, None);
+                self.full.lags &= self.full.owed;
                 self.full.age = Age::Known;
                 self.use_up_approval(deletions);
                 Turn::Synced
             }
             Outcome::RootEmpty => {
                 self.full.owed = self.full.wanted.is_some();
+                self.full.trouble = Some(outcome);
                 Turn::RootEmpty
             }
             Outcome::Partial => {
+                self.full.trouble = None;
                 self.use_up_approval(deletions);
                 self.full_again_later(now, deletions, jitter);
                 Turn::Partial
@@ -252,6 +301,18 @@ impl Remote {
                 if before == Some(outcome) { Turn::None } else { Turn::FullFailed }
             }
         }
+    }
+
+    /// A full sync comes round by itself: nothing is known to be missing.
+    pub fn want_routine(&mut self, now: Duration) {
+        self.want_again(now, Deletions::Travel);
+    }
+
+    /// As urgent as it was.
+    fn want_again(&mut self, now: Duration, deletions: Deletions) {
+        let lags = self.full.lags;
+        self.want_full(now, deletions);
+        self.full.lags = lags;
     }
 
     fn full_again_later(&mut self, now: Duration, deletions: Deletions, jitter: &mut Jitter) {

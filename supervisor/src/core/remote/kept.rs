@@ -1,7 +1,6 @@
 //! What of a remote is kept on disk: the paths that it lacks, removals that wait for the root, and
 //! the full sync that it is to get.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use common::event::Dirt;
@@ -93,8 +92,7 @@ impl Remote {
     /// What has changed since the disk was last told, `most` paths of it at most; how many were
     /// looked at.
     pub fn tell(&mut self, id: u16, most: usize, tell: &mut dyn FnMut(Edit)) -> usize {
-        let in_flight: HashMap<&RelPath, &Entry> = self.flights.iter().collect();
-        let reasons = &self.reasons;
+        let (flights, reasons) = (&self.flights, &self.reasons);
         let pending = |path: &RelPath, waiting: Option<&Entry>, flying: Option<&Entry>| {
             let (dirt, entry) = match (flying, waiting) {
                 (Some(flying), Some(waiting)) => (flying.dirt.then(waiting.dirt), flying),
@@ -107,7 +105,7 @@ impl Remote {
         };
         let waiting = self.backlog.tell(
             most,
-            |path, waiting| pending(path, waiting, in_flight.get(path).copied()),
+            |path, waiting| pending(path, waiting, flights.get(path)),
             |path, now| tell(Edit::Pending(id, path, now)),
         );
         let parked = self.parked.tell(

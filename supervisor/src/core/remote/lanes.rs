@@ -27,6 +27,12 @@ const SMALL: usize = 8;
 const TRIAL: usize = 4 << 10;
 /// How long a large file lets others go before it.
 const YIELDS: Duration = Duration::from_secs(1);
+/// A batch of so many paths takes a while.
+const LONG: usize = 256;
+/// So long after such a batch began the express lane gets ready.
+const READY_AFTER: Duration = Duration::from_millis(5);
+/// One that was at work since then is ready.
+const STAYS_READY: Duration = Duration::from_secs(30);
 
 impl Remote {
     /// True while the lane works.
@@ -85,7 +91,29 @@ impl Remote {
             Lane::Full => self.start_full(now, root, deletions)?,
         };
         self.note_work(now, lane);
+        self.tally.begin(now, lane);
         Some(job)
+    }
+
+    /// When the express lane is to get ready for what may happen beside the batch under way: its first
+    /// job would have to wait for a process, and for an rsync to connect.
+    pub fn ready_beside_at(&self) -> Option<Duration> {
+        let batch = self.flights.of(Lane::Batch).filter(|batch| batch.heavy || batch.taken.len() >= LONG)?;
+        let at = batch.since.saturating_add(READY_AFTER);
+        let is_ready = self.flights.express_at().is_some_and(|last| at.saturating_sub(last) < STAYS_READY);
+        let working = Lane::ALL.iter().filter(|&&lane| self.is_working(lane)).count();
+        let has_room = working < usize::from(self.connections);
+        let may = has_room && !self.is_working(Lane::Express) && !self.is_in_trouble();
+        (may && !is_ready).then(|| at.max(self.not_before))
+    }
+
+    /// A job of nothing, behind which rsyncs wait.
+    pub fn start_nothing(&mut self, now: Duration, root: RootId, deletions: Deletions) -> Job {
+        self.note_work(now, Lane::Express);
+        self.flights.replace(Lane::Express, Some(Flight::of_nothing(now)));
+        let (by, work) = (Comparison::Times, Work::Batch(Vec::new()));
+        let (terms, load) = (Terms::default(), Load::Light);
+        Job { root, deletions, max_delete: None, terms, by, load, work, moves: Vec::new() }
     }
 
     /// Notes a change that may go beside the batch under way.
@@ -98,7 +126,7 @@ impl Remote {
 
     /// A batch was done: what that says of the way there.
     pub(super) fn note_pace(&mut self, now: Duration, flight: &Flight) {
-        if flight.taken.len() <= SMALL && !flight.heavy {
+        if (1..=SMALL).contains(&flight.taken.len()) && !flight.heavy {
             let took = now.saturating_sub(flight.since);
             let (before, jobs) = self.quickest;
             // Forgotten by and by: the way may be another one tomorrow. Slowly: a busy machine is slow for
@@ -128,7 +156,7 @@ impl Remote {
         let doubted = taken.iter().any(|(_, entry)| entry.mask & DOUBTED != 0);
         let by = if doubted { Comparison::Checksums } else { Comparison::Times };
         let moves = self.moves.take(&taken);
-        let flight = Flight::new(taken, now);
+        let flight = Flight::new(taken, moves.clone(), now);
         // Without a second connection nobody could go beside them.
         let load = if flight.heavy || self.connections < 2 { Load::Any } else { Load::Light };
         self.flights.replace(lane, Some(flight));
@@ -161,17 +189,19 @@ impl Remote {
         // Who may not be there gets little to try.
         let most = if self.trouble.is_some() { self.batch_bytes.min(TRIAL) } else { self.batch_bytes };
         let flights = &self.flights;
-        let blocked = |path: &RelPath| flights.blocks(lane, path);
+        let blocked = |path: &RelPath, entry: &Entry| {
+            flights.blocks(lane, path) || (entry.dirt == Dirt::Removed && flights.needs(lane, path))
+        };
         let waits = |entry: &Entry| lane == Lane::Express || now < entry.ready.saturating_add(YIELDS);
         let met_heavy = Cell::new(false);
         let light = |path: &RelPath, entry: &Entry| {
             let heavy = entry.heavy && waits(entry);
             met_heavy.set(met_heavy.get() || heavy);
-            heavy || blocked(path)
+            heavy || blocked(path, entry)
         };
         let taken = self.backlog.take(now, most, light);
         if taken.is_empty() && lane == Lane::Batch && met_heavy.get() {
-            return self.backlog.take(now, most, |path, _| blocked(path));
+            return self.backlog.take(now, most, blocked);
         }
         taken
     }

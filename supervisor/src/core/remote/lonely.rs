@@ -69,10 +69,10 @@ impl Lonely {
             self.since = now;
         }
         let [_, counts] = &mut self.counts;
-        let directory = path.parent().unwrap_or_else(RelPath::root);
-        if counts.len() < DIRECTORIES || counts.contains_key(&directory) {
-            let count = counts.entry(directory).or_default();
+        if let Some(count) = counts.get_mut(directory_of(path)) {
             *count = count.saturating_add(1);
+        } else if counts.len() < DIRECTORIES {
+            counts.insert(path.parent().unwrap_or_else(RelPath::root), 1);
         }
         if self.waiting.len() > MOST && now.saturating_sub(self.weeded) >= WEED {
             let mut waiting = std::mem::take(&mut self.waiting);
@@ -88,8 +88,8 @@ impl Lonely {
 
     /// When the first of them has waited long enough; in the past if it has. `None` for a burst.
     pub(super) fn due(&self) -> Option<Duration> {
-        let (since, _) = self.waiting.front().filter(|_| self.waiting.len() <= MOST)?;
-        Some(since.saturating_add(PATIENCE))
+        let mut few = self.waiting.iter().filter(|_| self.waiting.len() <= MOST);
+        few.find(|(_, path)| self.is_alone(path)).map(|(since, _)| since.saturating_add(PATIENCE))
     }
 
     /// Takes out those that have waited long enough and are still alone.
@@ -101,13 +101,20 @@ impl Lonely {
     }
 
     fn is_alone(&self, path: &RelPath) -> bool {
-        let directory = path.parent().unwrap_or_else(RelPath::root);
-        if self.new.iter().any(|new| new.len() >= NEW_DIRECTORIES || new.contains(&directory)) {
+        let directory = directory_of(path);
+        // A new directory itself is about to be filled.
+        let is_new = |new: &HashSet<RelPath>| new.contains(directory) || new.contains(path);
+        if self.new.iter().any(|new| new.len() >= NEW_DIRECTORIES || is_new(new)) {
             return false;
         }
-        let count = |counts: &HashMap<RelPath, u32>| counts.get(&directory).copied().unwrap_or(0);
+        let count = |counts: &HashMap<RelPath, u32>| counts.get(directory).copied().unwrap_or(0);
         self.counts.iter().map(count).fold(0, u32::saturating_add) <= FEW
     }
+}
+
+/// The bytes of the directory that holds it. This is asked for each change and each remote.
+fn directory_of(path: &RelPath) -> &[u8] {
+    path.ancestors().last().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -149,6 +156,7 @@ mod tests {
         let mut lonely = Lonely::default();
         let made = Change { path: path("new"), dirt: Dirt::Touched, mask: IN_CREATE | IN_ISDIR };
         lonely.note_new(at(6000), &made);
+        lonely.note(at(6000), &path("new"));
         lonely.note(at(6001), &path("new/x"));
         lonely.note(at(6001), &path("old/x"));
         assert_eq!(lonely.take(at(6010)), [path("old/x")]);

@@ -1,8 +1,10 @@
-//! Renamed directories on their way to a remote.
+//! Renamed directories and files on their way to a remote.
 
 use std::time::Duration;
 
 use common::event::Change;
+use common::filter::EntryKind;
+use common::message::Move;
 use common::path::RelPath;
 
 use super::Remote;
@@ -10,8 +12,8 @@ use crate::core::backlog::Traffic;
 use crate::core::moves::{Copy, Turn};
 
 impl Remote {
-    /// A directory was renamed here; both changes follow.
-    pub fn moved(&mut self, now: Duration, from: &RelPath, to: &RelPath) {
+    /// A directory or file was renamed here; both changes follow.
+    pub fn moved(&mut self, now: Duration, kind: EntryKind, from: &RelPath, to: &RelPath) {
         // Links made over there would come back as changes that nobody takes for echoes.
         if self.traffic == Traffic::BothWays || self.held {
             return;
@@ -20,7 +22,7 @@ impl Remote {
         let waits = self.backlog.meets(from) || self.parked.meets(from);
         let settled = !is_full && !waits && !self.in_flight().any(|path| path.overlaps(from));
         let copy = if settled { Copy::Settled } else { Copy::Unsettled };
-        let turns = self.moves.note(now, from, to, copy);
+        let turns = self.moves.note(now, kind, (from, to), copy);
         self.turn(now, turns);
     }
 
@@ -28,6 +30,11 @@ impl Remote {
     pub(super) fn pair_up(&mut self, now: Duration, change: &Change) {
         let turns = self.moves.changed(now, change);
         self.turn(now, turns);
+    }
+
+    /// A job left these large files out.
+    pub(super) fn move_later(&mut self, now: Duration, moves: Vec<Move>, left: &[RelPath]) {
+        self.moves.again(now, moves.into_iter().filter(|it| left.contains(&it.to)));
     }
 
     fn turn(&mut self, now: Duration, turns: Vec<Turn>) {

@@ -104,6 +104,7 @@ fn what_takes_a_restart_is_named_all_at_once() {
         ("<inotify>", "<inotify watcher=\"fanotify\">", "<inotify watcher>"),
         ("<debug", "<sandbox start=\"false\"/><debug", "<sandbox>"),
         ("<debug", "<state start=\"false\"/><debug", "<state>"),
+        ("<debug", "<log files=\"true\"/><debug", "<log>"),
         ("<plugin start=\"true\"", "<plugin start=\"false\"", "<plugin start name>"),
         (
             "<plugin name=\"socket\"",

@@ -22,7 +22,7 @@ fn proof() {
         enter(named(&deed));
         return prove(named(&deed), WITH).unwrap();
     }
-    for list in ["Watcher", "Syncer", "Plugin", "Keeper", "Command"] {
+    for list in ["Watcher", "Syncer", "Plugin", "Keeper", "Page", "Command"] {
         // Without the filter each proof fails: it is not the call itself that does.
         let error = prove(named(list), WITH).unwrap_err().to_string();
         assert!(error.contains("step 12 proof"), "{error}");
@@ -45,7 +45,7 @@ fn what_intruders_do() {
         return;
     }
     for deed in ["chroot", "unshare", "mount", "abort"] {
-        for list in ["Watcher", "Syncer", "Plugin", "Keeper", "Command"] {
+        for list in ["Watcher", "Syncer", "Plugin", "Keeper", "Page", "Command"] {
             let ended = child("real::what_intruders_do", &format!("{list} {deed}")).output().unwrap();
             match (list, deed) {
                 // A panic ends as what it is.
@@ -67,28 +67,26 @@ fn what_roles_do_not_do() {
     if let Some(deed) = deed() {
         let (list, place) = deed.split_once(' ').unwrap();
         let (list, place) = (named(list), Path::new(place));
+        let permissions = fs::metadata(place).unwrap().permissions();
         enter(list);
         not_there("mkdir", fs::create_dir(place.join("new")));
         not_there("unlink", fs::remove_file(place.join("file")));
         not_there("rename", fs::rename(place.join("file"), place.join("other")));
         not_there("link", fs::hard_link(place.join("file"), place.join("other")));
         not_there("symlink", std::os::unix::fs::symlink("file", place.join("other")));
-        not_there(
-            "chmod",
-            fs::set_permissions(place.join("file"), fs::metadata(place).unwrap().permissions()),
-        );
+        not_there("chmod", fs::set_permissions(place.join("file"), permissions));
         not_there("UDP", UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)));
         not_there("a local socket", UnixStream::connect(place.join("socket")));
         not_there("listening", TcpListener::bind((Ipv4Addr::LOCALHOST, 0)));
         if list != Syscalls::Syncer {
             not_there("a program", Command::new("/bin/true").status());
         }
-        if list == Syscalls::Keeper {
+        if [Syscalls::Keeper, Syscalls::Page].contains(&list) {
             not_there("reading", fs::read(place.join("file")));
         } else {
             assert_eq!(fs::read(place.join("file")).unwrap(), b"as it was");
         }
-        if [Syscalls::Watcher, Syscalls::MarkedWatcher, Syscalls::Keeper].contains(&list) {
+        if [Syscalls::Watcher, Syscalls::MarkedWatcher, Syscalls::Keeper, Syscalls::Page].contains(&list) {
             not_there("TCP", TcpStream::connect((Ipv4Addr::LOCALHOST, 9)));
             not_there("a thread", std::thread::Builder::new().spawn(|| ()));
         } else {

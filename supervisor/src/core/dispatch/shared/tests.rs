@@ -223,13 +223,13 @@ fn a_share_comes_back_however_the_job_ends() {
     assert_eq!(scene.rates(), 1000);
 }
 
-/// One that has not moved a byte for three signs of life holds up nobody's share.
+/// One that has not moved a byte for four signs of life holds up nobody's share.
 #[test]
 fn a_transfer_that_stands_still_lends_its_share() {
     let mut scene = Scene::new(2, 2, 4, 8, total(1000));
     scene.changes(&["a"]);
     scene.finish(batch(1), Outcome::Done);
-    for _ in 0..3 {
+    for _ in 0..4 {
         scene.tell(Input::Stalled(batch(0)));
     }
     assert_eq!(scene.core.shares.given(), 0);

@@ -1,0 +1,4 @@
+//! `cargo fuzz run lists`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::lists(bytes));
