@@ -55,10 +55,7 @@ fn mirror_of_files(setup: Setup, files: &[&str]) -> (Mirror, Proxy) {
 
 fn begin(mirror: &mut Mirror) {
     mirror.run();
-    mirror.wait_equal(SOON);
-    // The first full sync is over then too, and not only what it does.
-    mirror.wait_logged("full sync done");
-    mirror.settle();
+    mirror.wait_done();
 }
 
 /// What nothing can compress.
@@ -76,7 +73,7 @@ fn noise(state: &mut u64, size: u64) -> Vec<u8> {
 fn bytes(mirror: &Mirror, proxy: &Proxy, act: impl FnOnce()) -> u64 {
     let before = proxy.bytes();
     act();
-    mirror.wait_equal(SOON);
+    mirror.wait_done();
     proxy.bytes() - before
 }
 
@@ -202,7 +199,7 @@ fn a_large_file_in_its_directory_and_to_another() {
     assert!(passed < LARGE / 50, "{passed} bytes");
     // Into one that is watched: of what is found in a new one nobody knows where it was.
     fs::create_dir_all(mirror.source("p/q")).unwrap();
-    mirror.wait_equal(SOON);
+    mirror.wait_done();
     let passed = bytes(&mirror, &proxy, || {
         rename(&mirror, "a/new", "p/q/new");
         write(mirror.source("a/else"), "else");
@@ -220,7 +217,7 @@ fn a_large_file_in_its_directory_and_to_another() {
 /// whatever large file travels.
 #[test]
 fn large_files_that_are_rotated() {
-    let (mut mirror, proxy) = mirror_of_files(Setup::exact(), &["log/a.log"]);
+    let (mirror, proxy) = mirror_of_files(Setup::exact(), &["log/a.log"]);
     let rotate = |mirror: &Mirror, text: &str| {
         for (from, to) in [("a.log.1", "a.log.2"), ("a.log", "a.log.1")] {
             if mirror.source("log").join(from).exists() {
@@ -231,13 +228,11 @@ fn large_files_that_are_rotated() {
     };
     for text in ["one", "two"] {
         rotate(&mirror, text);
-        mirror.wait_equal(SOON);
-        mirror.settle();
+        mirror.wait_done();
     }
     // A name with a date is new.
     write(mirror.source("log/a.log"), noise(&mut (STATE + 2), LARGE));
-    mirror.wait_equal(SOON);
-    mirror.settle();
+    mirror.wait_done();
     let passed = bytes(&mirror, &proxy, || rename(&mirror, "log/a.log", "log/a.log-20261123"));
     assert!(passed < LARGE / 50, "{passed} bytes");
 }

@@ -102,6 +102,14 @@ impl Mirror {
         (output.status.code(), String::from_utf8_lossy(&text).into_owned())
     }
 
+    /// Waits until all that was done before is on its remotes and no job carries it any more: files that
+    /// are equal may still be held by an rsync that has not ended.
+    pub fn wait_done(&self) {
+        self.wait_equal(SOON);
+        let (code, said) = self.ask(&["wait", "--timeout", "20"]);
+        assert_eq!(code, Some(0), "{said}\n{}", self.log());
+    }
+
     fn forget_run(&mut self) {
         let log = self.log();
         self.check(&log);
