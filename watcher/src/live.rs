@@ -130,14 +130,15 @@ impl Live {
         }
     }
 
-    /// Reads and deals with what waits in the kernel's queue. Says how the root was lost, if
-    /// that is among it.
+    /// Reads and deals with what waits in the kernel's queue, and says whether that was anything; or how
+    /// the root was lost, if that is among it.
     pub(crate) fn drain(
         &mut self,
         buffer: &mut [u8],
         now: Instant,
         out: &mut Outbox,
-    ) -> Result<(), RootLoss> {
+    ) -> Result<bool, RootLoss> {
+        let mut any = false;
         for _ in 0..READS_AT_ONCE {
             self.looks.events_came();
             let events = self.kernel.read(buffer).map_err(|error| {
@@ -149,10 +150,11 @@ impl Live {
                 break;
             };
             for event in events {
+                any = true;
                 self.event(&event, now, out)?;
             }
         }
-        Ok(())
+        Ok(any)
     }
 
     /// The kernel's queue is empty: a directory that a pass met, and that still nobody knows, had

@@ -42,6 +42,9 @@ pub(crate) struct Root {
     /// The one that was there first. While another stands in its place it is looked for.
     original: Option<RootId>,
     next_look: Instant,
+    /// Something happened since the last look. Of a root that was removed the kernel tells when nobody uses
+    /// it any more, and an rsync that waits in it may do so for a minute.
+    stirred: bool,
     /// Which pass of listing counts.
     pass: u32,
 }
@@ -102,6 +105,7 @@ impl Root {
             lost: false,
             original: tree.original,
             next_look: now,
+            stirred: false,
             pass: 0,
         }
     }
@@ -109,10 +113,14 @@ impl Root {
     /// Reads and deals with events; does what is due.
     pub(crate) fn drain(&mut self, buffer: &mut [u8], now: Instant, out: &mut Outbox) {
         let result = match &mut self.state {
-            State::Lost => Ok(()),
+            State::Lost => Ok(false),
             State::Live(live) => live.drain(buffer, now, out),
         };
-        self.survive(result, now, out);
+        if let Ok(true) = result {
+            self.stirred = true;
+            self.next_look = self.next_look.min(now + LOOK_PAUSE);
+        }
+        self.survive(result.map(drop), now, out);
         if self.next_look <= now {
             self.look(now, out);
         }
@@ -181,7 +189,7 @@ impl Root {
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match &self.state {
             State::Lost => Some(self.next_look),
-            State::Live(live) if self.is_replaced() => {
+            State::Live(live) if self.stirred || self.is_replaced() => {
                 Some(live.deadline().map_or(self.next_look, |due| due.min(self.next_look)))
             }
             State::Live(live) => live.deadline(),
@@ -224,6 +232,7 @@ impl Root {
     }
 
     fn look(&mut self, now: Instant, out: &mut Outbox) {
+        self.stirred = false;
         match &self.state {
             State::Live(live) => {
                 self.next_look = now + if self.is_replaced() { LOOK_PAUSE } else { CHECK_PAUSE };
