@@ -298,6 +298,15 @@ mod tests {
     }
 
     #[test]
+    fn little_by_little() {
+        let script = "n=0; while [ $n -lt 300 ]; do echo $n; n=$((n+1)); done; echo err >&2; exit 7";
+        let seen = shell(script, SHORT, &mut nothing);
+        assert!(matches!(seen.ended, Ended::Exited(7)));
+        assert_eq!(seen.lines.iter().filter(|(stream, _)| *stream == Stream::Output).count(), 300);
+        assert_eq!(seen.lines.len(), 301);
+    }
+
+    #[test]
     fn a_flood() {
         let seen = shell("yes | head -c 2000000; exit 3", SHORT, &mut nothing);
         assert!(matches!(seen.ended, Ended::Exited(3)));

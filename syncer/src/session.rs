@@ -17,6 +17,11 @@ use crate::vital::Signs;
 
 /// How long what rsync started may keep its outputs open after rsync itself has ended.
 const GRACE: Duration = Duration::from_secs(1);
+/// After it said a little, rsync is let talk on for so long: its progress comes a line a file, and each would
+/// wake us. That it ends is seen at once. A pipe holds 64 KiB.
+const LISTEN_AGAIN: Duration = Duration::from_millis(10);
+/// More than that in one read is not a little, in bytes.
+const LITTLE: usize = 2 << 10;
 /// Longest pause between two looks at an rsync that has closed its outputs.
 const LINGER: Duration = Duration::from_millis(50);
 
@@ -44,6 +49,8 @@ pub(crate) struct Session<'a> {
     pending: Vec<u8>,
     sent: usize,
     fed: Feed,
+    /// Until then what rsync says is left in its pipes.
+    deaf_until: Instant,
     /// When rsync was first seen to have ended; it is not reaped yet.
     ended: Option<Instant>,
     linger: Duration,
@@ -66,6 +73,7 @@ impl<'a> Session<'a> {
             pending: Vec::new(),
             sent: 0,
             fed: Feed::More,
+            deaf_until: now,
             ended: None,
             linger: Duration::from_millis(1),
             started: now,
@@ -99,7 +107,7 @@ impl<'a> Session<'a> {
             pulse.meter().ask_if_due(self.pid, now);
             self.refill();
             let wait = self.wait(now, pulse.next());
-            self.exchange(wait);
+            self.exchange(now, wait);
         }
     }
 
@@ -163,14 +171,17 @@ impl<'a> Session<'a> {
             return Duration::ZERO;
         }
         let until = self.ended.map_or(beat, |at| beat.min(after(at, GRACE)));
+        let until = if now < self.deaf_until { until.min(self.deaf_until) } else { until };
         // Rounded up, so that what is waited for has come.
         until.saturating_duration_since(now).saturating_add(Duration::from_millis(1))
     }
 
     /// Waits for rsync to read or write, then does its part.
-    fn exchange(&mut self, wait: Duration) {
+    fn exchange(&mut self, now: Instant, wait: Duration) {
+        // The end of an output is told in any case.
+        let wanted = if now < self.deaf_until { PollFlags::empty() } else { PollFlags::POLLIN };
         let mut fds: Vec<PollFd<'_>> =
-            self.outputs.iter().map(|output| PollFd::new(output.pipe.as_fd(), PollFlags::POLLIN)).collect();
+            self.outputs.iter().map(|output| PollFd::new(output.pipe.as_fd(), wanted)).collect();
         let stdin = self.stdin.as_ref().filter(|_| self.sent < self.pending.len());
         fds.extend(stdin.map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLOUT)));
         if poll(&mut fds, PollTimeout::try_from(wait).unwrap_or(PollTimeout::MAX)).is_err() {
@@ -182,8 +193,18 @@ impl<'a> Session<'a> {
             self.write();
         }
         let line = &mut *self.run.line;
-        let mut ready = ready.into_iter();
-        self.outputs.retain_mut(|output| !ready.next().unwrap_or(false) || output.read(line));
+        let (mut ready, mut most) = (ready.into_iter(), 0);
+        self.outputs.retain_mut(|output| {
+            if !ready.next().unwrap_or(false) {
+                return true;
+            }
+            let length = output.read(line);
+            most = most.max(length.unwrap_or(0));
+            length.is_some()
+        });
+        if (1..=LITTLE).contains(&most) {
+            self.deaf_until = after(Instant::now(), LISTEN_AGAIN);
+        }
     }
 
     fn write(&mut self) {
@@ -234,20 +255,20 @@ impl<'a> Session<'a> {
 }
 
 impl Output {
-    /// Reads what is there. False at the end.
-    fn read(&mut self, line: &mut dyn FnMut(Stream, &[u8])) -> bool {
+    /// Reads what is there, and says how many bytes. `None` at the end.
+    fn read(&mut self, line: &mut dyn FnMut(Stream, &[u8])) -> Option<usize> {
         let mut buffer = [0; 16 << 10];
         let stream = self.stream;
         let mut sink = |text: &[u8]| line(stream, text);
         match read(&self.pipe, &mut buffer) {
             Ok(length) if length > 0 => {
                 self.lines.push(buffer.get(..length).unwrap_or_default(), &mut sink);
-                true
+                Some(length)
             }
-            Err(Errno::EINTR | Errno::EAGAIN) => true,
+            Err(Errno::EINTR | Errno::EAGAIN) => Some(0),
             Ok(_) | Err(_) => {
                 self.lines.finish(&mut sink);
-                false
+                None
             }
         }
     }

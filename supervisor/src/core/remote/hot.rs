@@ -1,5 +1,6 @@
 //! Files that change again and again while they are sent. To send them without a pause would keep both
-//! machines busy with states that nobody will see; so there is a short one, in which they change on.
+//! machines busy with states that nobody will see; so there is a short one, in which they change on. What
+//! is alone does not wait for it: the express lane takes that.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -11,32 +12,47 @@ use super::flights::Flight;
 
 /// Most paths of a batch that are remembered until the next one.
 const MOST: usize = 4096;
-/// The longest pause. What else changes waits as long, and shall not be seen to.
-const LONGEST: Duration = Duration::from_millis(40);
+/// How many times as long as the batch took.
+const TIMES: u32 = 5;
+/// The longest pause. What else changes among them waits as long, and shall not be seen to.
+const LONGEST: Duration = Duration::from_millis(60);
 
-/// The paths of the last batch, unless there were many.
+/// What changes again and again.
 #[derive(Debug, Default)]
-pub(super) struct Hot(HashSet<RelPath>);
+pub(super) struct Hot {
+    /// The paths of the last batch, unless there were many.
+    last: HashSet<RelPath>,
+    /// No batch begins before.
+    pub(super) rests_until: Duration,
+}
 
 impl Remote {
     /// A batch was sent. Where a quarter of it was in the one before as well, and has changed again by now,
-    /// twice the time that it took goes by before the next.
+    /// [`TIMES`] the time that it took goes by before the next.
     pub(super) fn cool_down(&mut self, now: Duration, flight: &Flight) {
-        let again = |path: &&RelPath| self.hot.0.contains(*path) && self.backlog.holds(path);
+        let again = |path: &&RelPath| self.hot.last.contains(*path) && self.backlog.holds(path);
         let paths = || flight.taken.iter().map(|(path, _)| path);
         let count = paths().filter(again).count();
         if count > 0 && count.saturating_mul(4) >= flight.taken.len() {
-            let pause = now.saturating_sub(flight.since).saturating_mul(2).min(LONGEST);
-            self.not_before = self.not_before.max(now.saturating_add(pause));
+            let pause = now.saturating_sub(flight.since).saturating_mul(TIMES).min(LONGEST);
+            self.hot.rests_until = now.saturating_add(pause);
         }
-        self.hot.0 = if flight.taken.len() > MOST { HashSet::new() } else { paths().cloned().collect() };
+        self.hot.last = if flight.taken.len() > MOST { HashSet::new() } else { paths().cloned().collect() };
+        if now < self.hot.rests_until {
+            self.lonely.leave(&self.hot.last);
+        }
+    }
+
+    /// Whether the next batch is waited for with this one.
+    pub(super) fn is_hot(&self, now: Duration, path: &RelPath) -> bool {
+        now < self.hot.rests_until && self.hot.last.contains(path)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use common::event::{Change, Dirt, RootId, TreeId};
-    use common::message::{Deletions, Outcome};
+    use common::message::{Deletions, Outcome, Work};
 
     use super::*;
     use crate::core::backlog::Traffic;
@@ -69,10 +85,26 @@ mod tests {
         let mut remote = Remote::new(TreeId(0), "r".to_owned(), Traffic::OneWay, 7);
         change(&mut remote, 1000, &["a", "b", "c", "d"]);
         assert_eq!(batch(&mut remote, 1000, 10, &["a", "x"]), Some(at(1010)), "once is not again");
-        assert_eq!(batch(&mut remote, 1010, 10, &["a", "y"]), Some(at(1040)));
-        assert_eq!(batch(&mut remote, 1040, 500, &["a"]), Some(at(1580)), "never for long");
-        assert_eq!(batch(&mut remote, 1580, 10, &["b", "c"]), Some(at(1590)), "others");
-        assert_eq!(batch(&mut remote, 1590, 10, &[]), None);
+        assert_eq!(batch(&mut remote, 1010, 10, &["a", "y"]), Some(at(1070)));
+        assert_eq!(batch(&mut remote, 1070, 500, &["a"]), Some(at(1630)), "never for long");
+        assert_eq!(batch(&mut remote, 1630, 10, &["b", "c"]), Some(at(1640)), "others");
+        assert_eq!(batch(&mut remote, 1640, 10, &[]), None);
+    }
+
+    #[test]
+    fn what_is_alone_does_not_wait_for_what_never_rests() {
+        let mut remote = Remote::new(TreeId(0), "r".to_owned(), Traffic::OneWay, 7);
+        change(&mut remote, 1000, &["hot/a"]);
+        batch(&mut remote, 1000, 10, &["hot/a"]);
+        assert_eq!(batch(&mut remote, 1010, 10, &["hot/a"]), Some(at(1070)));
+        change(&mut remote, 1025, &["cold/x"]);
+        let since = |now, lane| remote.waiting_since(at(now), lane);
+        assert_eq!((since(1029, Lane::Express), since(1030, Lane::Express)), (None, Some(at(1030))));
+        assert_eq!((since(1069, Lane::Batch), remote.deadline(at(1026))), (None, Some(at(1030))));
+        let root = RootId { device: 1, inode: 2, born: 3 };
+        let job = remote.start(at(1030), Lane::Express, root, Deletions::Travel).unwrap();
+        assert_eq!(job.work, Work::Batch(vec![(RelPath::new("cold/x").unwrap(), Dirt::Touched)]));
+        assert_eq!(remote.waiting_since(at(1070), Lane::Batch), Some(at(1011)));
     }
 
     #[test]

@@ -50,6 +50,7 @@ impl Remote {
             return None;
         }
         match lane {
+            Lane::Batch | Lane::Express if self.rests(now, lane) => None,
             Lane::Batch if self.is_working(Lane::Express) => {
                 self.backlog.ready_since(now, |_| true, |path| !self.flights.blocks(lane, path))
             }
@@ -57,7 +58,7 @@ impl Remote {
             Lane::Express if self.is_open_beside() => {
                 self.backlog.ready_since(now, |entry| !entry.heavy, |path| !self.flights.blocks(lane, path))
             }
-            Lane::Express => self.lonely_since().filter(|&since| since <= now),
+            Lane::Express => self.lonely_since(now).filter(|&since| since <= now),
             Lane::Full if self.full.wanted.is_some() && now >= self.full.not_before => {
                 Some(self.full.not_before)
             }
@@ -70,11 +71,11 @@ impl Remote {
     pub fn deadline(&self, now: Duration) -> Option<Duration> {
         let open =
             !self.is_working(Lane::Batch) || (self.is_open_beside() && !self.is_working(Lane::Express));
+        let from = self.not_before.max(self.hot.rests_until);
         // What may go now, and waits for a lane or a worker, is none of it.
-        let batch =
-            if now < self.not_before { self.backlog.next_ready() } else { self.backlog.next_after(now) };
-        let batch = batch.filter(|_| open);
-        let lonely = self.lonely_since().filter(|_| !self.is_working(Lane::Express));
+        let batch = if now < from { self.backlog.next_ready() } else { self.backlog.next_after(now) };
+        let batch = batch.filter(|_| open).map(|at| at.max(from));
+        let lonely = self.lonely_since(now).filter(|_| !self.is_working(Lane::Express));
         let full = self.full.wanted.filter(|_| !self.is_working(Lane::Full)).map(|_| self.full.not_before);
         let audit = self.audit.0.as_ref().filter(|_| !self.is_working(Lane::Full)).map(|audit| audit.since);
         let all = [batch, lonely, full, audit].into_iter().fold(None, earliest);
@@ -119,7 +120,8 @@ impl Remote {
     /// Notes a change that may go beside the batch under way.
     pub(super) fn note_lonely(&mut self, now: Duration, change: &Change) {
         self.lonely.note_new(now, change);
-        if self.is_working(Lane::Batch) || !self.backlog.is_empty() {
+        let waits = self.is_working(Lane::Batch) || !self.backlog.is_empty();
+        if waits && !self.is_hot(now, &change.path) {
             self.lonely.note(now, &change.path);
         }
     }
@@ -224,9 +226,14 @@ impl Remote {
         batch.is_some_and(|batch| batch.heavy || (jobs >= KNOWN && took > FAR))
     }
 
-    /// When the first lonely change may go beside the batch under way.
-    fn lonely_since(&self) -> Option<Duration> {
-        self.flights.of(Lane::Batch)?;
-        self.lonely.due()
+    /// Whether the lane takes whatever is ready, and waits for what is hot to change on.
+    fn rests(&self, now: Duration, lane: Lane) -> bool {
+        now < self.hot.rests_until && (lane == Lane::Batch || self.is_open_beside())
+    }
+
+    /// When the first lonely change may go beside the batch under way, or while none may begin.
+    fn lonely_since(&self, now: Duration) -> Option<Duration> {
+        let waits = self.is_working(Lane::Batch) || now < self.hot.rests_until;
+        self.lonely.due().filter(|_| waits)
     }
 }

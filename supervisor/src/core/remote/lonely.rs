@@ -86,6 +86,11 @@ impl Lonely {
         }
     }
 
+    /// These wait for the next batch.
+    pub(super) fn leave(&mut self, paths: &HashSet<RelPath>) {
+        self.waiting.retain(|(_, path)| !paths.contains(path));
+    }
+
     /// When the first of them has waited long enough; in the past if it has. `None` for a burst.
     pub(super) fn due(&self) -> Option<Duration> {
         let mut few = self.waiting.iter().filter(|_| self.waiting.len() <= MOST);
