@@ -196,16 +196,29 @@ impl Remote {
         };
         let waits = |entry: &Entry| lane == Lane::Express || now < entry.ready.saturating_add(YIELDS);
         let met_heavy = Cell::new(false);
+        let lonely = if lane == Lane::Batch { self.left_to_express(now) } else { Vec::new() };
         let light = |path: &RelPath, entry: &Entry| {
             let heavy = entry.heavy && waits(entry);
             met_heavy.set(met_heavy.get() || heavy);
             heavy || blocked(path, entry)
         };
-        let taken = self.backlog.take(now, most, light);
+        let mut taken = self.backlog.take(now, most, |path, it| light(path, it) || lonely.contains(path));
+        if taken.is_empty() && !lonely.is_empty() {
+            taken = self.backlog.take(now, most, light);
+        }
         if taken.is_empty() && lane == Lane::Batch && met_heavy.get() {
             return self.backlog.take(now, most, blocked);
         }
         taken
+    }
+
+    /// What came alone just before a long batch goes beside it, and not with it.
+    fn left_to_express(&self, now: Duration) -> Vec<RelPath> {
+        let working =
+            Lane::ALL.iter().filter(|&&lane| lane != Lane::Express && self.is_working(lane)).count();
+        let has_room = working.saturating_add(2) <= usize::from(self.connections);
+        let is_long = self.backlog.len() >= LONG;
+        if has_room && is_long && self.trouble.is_none() { self.lonely.young(now) } else { Vec::new() }
     }
 
     fn take_lonely(&mut self, now: Duration) -> Vec<Taken> {

@@ -97,6 +97,15 @@ impl Lonely {
         few.find(|(_, path)| self.is_alone(path)).map(|(since, _)| since.saturating_add(PATIENCE))
     }
 
+    /// Those that came a moment ago, and are still alone. None for a burst.
+    pub(super) fn young(&self, now: Duration) -> Vec<RelPath> {
+        let is_young = |since: Duration| now.saturating_sub(since) < WINDOW;
+        let few = self.waiting.iter().filter(|_| self.waiting.len() <= MOST);
+        few.filter(|(since, path)| is_young(*since) && self.is_alone(path))
+            .map(|(_, path)| path.clone())
+            .collect()
+    }
+
     /// Takes out those that have waited long enough and are still alone.
     pub(super) fn take(&mut self, now: Duration) -> Vec<RelPath> {
         let due = |(since, _): &&(Duration, RelPath)| since.saturating_add(PATIENCE) <= now;

@@ -1,9 +1,10 @@
-//! Full syncs: what they may delete, and what is owed when they could not.
+//! Full syncs: what they may delete, and what is owed when they could not. What is alone beside a long batch.
 
 use super::*;
 use crate::core::JobEnd;
 use crate::core::retry::Jitter;
 use common::event::RootId;
+use common::message::{Job, Work};
 
 const ROOT: RootId = RootId { device: 1, inode: 2, born: 3 };
 const T: Duration = Duration::from_secs(1);
@@ -55,4 +56,45 @@ fn what_is_dropped_after_it_was_approved_stays() {
     remote.forget_held_full();
     assert!(!remote.is_approved());
     assert_eq!(run(&mut remote, Deletions::Travel, Outcome::Done), Some(Deletions::Held));
+}
+
+/// An edit that came just before 50,000 files went used to travel with them, and to arrive with the last.
+#[test]
+fn what_is_alone_does_not_go_with_a_long_batch() {
+    let at = Duration::from_millis;
+    let change = |path: &str| Change { path: RelPath::new(path).unwrap(), dirt: Dirt::Touched, mask: 8 };
+    let names = |job: &Job| match &job.work {
+        Work::Batch(paths) => paths.iter().map(|(path, _)| path.clone()).collect::<Vec<_>>(),
+        work => panic!("{work:?}"),
+    };
+    for connections in [3, 1] {
+        let mut remote = remote();
+        remote.connections = connections;
+        let burst: Vec<Change> = (0..1000).map(|n| change(&format!("new/{n}"))).collect();
+        remote.insert(at(1000), &burst);
+        remote.insert(at(1001), &[change("old/x")]);
+        let batch = remote.start(at(1002), Lane::Batch, ROOT, Deletions::Travel).unwrap();
+        let edit = RelPath::new("old/x").unwrap();
+        assert_eq!(names(&batch).contains(&edit), connections == 1, "without a second connection it must");
+        if connections > 1 {
+            assert_eq!(remote.deadline(at(1002)), Some(at(1006)));
+            let beside = remote.start(at(1006), Lane::Express, ROOT, Deletions::Travel).unwrap();
+            assert_eq!(names(&beside), [edit]);
+        }
+    }
+}
+
+/// What waits for another time is no batch beside which it could go.
+#[test]
+fn what_is_alone_goes_where_nothing_else_may() {
+    let at = Duration::from_millis;
+    let change = |path: &str, dirt| Change { path: RelPath::new(path).unwrap(), dirt, mask: 8 };
+    let mut remote = remote();
+    // Removals are held for a moment: a rename may be behind them.
+    let gone: Vec<Change> = (0..1000).map(|n| change(&format!("old/{n}"), Dirt::Removed)).collect();
+    remote.insert(at(1000), &gone);
+    remote.insert(at(1001), &[change("a/x", Dirt::Touched)]);
+    assert!(remote.waiting_since(at(1001), Lane::Batch).is_some());
+    let job = remote.start(at(1001), Lane::Batch, ROOT, Deletions::Travel).unwrap();
+    assert_eq!(job.work, Work::Batch(vec![(RelPath::new("a/x").unwrap(), Dirt::Touched)]));
 }
