@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::path::RelPath;
 
+/// inotify's bit for a name that came by a rename. What is made anew where something was just removed
+/// is reported so too.
+pub const IN_MOVED_TO: u32 = 0x80;
 /// inotify's bit for a name that appeared.
 pub const IN_CREATE: u32 = 0x100;
 /// inotify's bit for an event that concerns a directory.

@@ -5,7 +5,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
-use common::event::{Change, IN_CREATE, IN_ISDIR};
+use common::event::{Change, IN_CREATE, IN_ISDIR, IN_MOVED_TO};
 use common::path::RelPath;
 
 /// How long a change waits for the batch under way, and for company.
@@ -33,7 +33,7 @@ pub(super) struct Lonely {
     counts: [HashMap<RelPath, u32>; 2],
     since: Duration,
     waiting: VecDeque<(Duration, RelPath)>,
-    /// Directories that were made of late, and before that.
+    /// Directories that came of late, and before that.
     new: [HashSet<RelPath>; 2],
     new_since: Duration,
     /// When those were last looked through that have found company.
@@ -41,7 +41,7 @@ pub(super) struct Lonely {
 }
 
 impl Lonely {
-    /// A directory was made: it is remembered.
+    /// A directory came: it is remembered.
     pub(super) fn note_new(&mut self, now: Duration, change: &Change) {
         if now.saturating_sub(self.new_since) >= NEW {
             self.new.rotate_left(1);
@@ -49,9 +49,9 @@ impl Lonely {
             new.clear();
             self.new_since = now;
         }
-        let made = IN_CREATE | IN_ISDIR;
+        let came = change.mask & IN_ISDIR != 0 && change.mask & (IN_CREATE | IN_MOVED_TO) != 0;
         let [_, new] = &mut self.new;
-        if change.mask & made == made && new.len() < NEW_DIRECTORIES {
+        if came && new.len() < NEW_DIRECTORIES {
             new.insert(change.path.clone());
         }
     }
@@ -165,10 +165,16 @@ mod tests {
         assert_eq!(lonely.take(at(1260)), [path("a/x")]);
     }
 
+    /// Made, or made anew where one was removed, which the watcher tells otherwise.
     #[test]
     fn what_is_in_a_new_directory_is_not_alone() {
+        in_a_new_directory(Dirt::Touched, IN_CREATE | IN_ISDIR);
+        in_a_new_directory(Dirt::Deep, IN_MOVED_TO | IN_ISDIR);
+    }
+
+    fn in_a_new_directory(dirt: Dirt, mask: u32) {
         let mut lonely = Lonely::default();
-        let made = Change { path: path("new"), dirt: Dirt::Touched, mask: IN_CREATE | IN_ISDIR };
+        let made = Change { path: path("new"), dirt, mask };
         lonely.note_new(at(6000), &made);
         lonely.note(at(6000), &path("new"));
         lonely.note(at(6001), &path("new/x"));
