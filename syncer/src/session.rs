@@ -18,10 +18,10 @@ use crate::vital::Signs;
 /// How long what rsync started may keep its outputs open after rsync itself has ended.
 const GRACE: Duration = Duration::from_secs(1);
 /// After it said a little, rsync is let talk on for so long: its progress comes a line a file, and each would
-/// wake us. That it ends is seen at once. A pipe holds 64 KiB.
+/// wake us. That it ends is seen at once. A pipe holds 64 KiB, so one that lists much is always listened to.
 const LISTEN_AGAIN: Duration = Duration::from_millis(10);
-/// More than that in one read is not a little, in bytes.
-const LITTLE: usize = 2 << 10;
+/// How much is read at a time, in bytes.
+const READ: usize = 16 << 10;
 /// Longest pause between two looks at an rsync that has closed its outputs.
 const LINGER: Duration = Duration::from_millis(50);
 
@@ -51,6 +51,8 @@ pub(crate) struct Session<'a> {
     fed: Feed,
     /// Until then what rsync says is left in its pipes.
     deaf_until: Instant,
+    /// It has said much at once.
+    lists_much: bool,
     /// When rsync was first seen to have ended; it is not reaped yet.
     ended: Option<Instant>,
     linger: Duration,
@@ -74,6 +76,7 @@ impl<'a> Session<'a> {
             sent: 0,
             fed: Feed::More,
             deaf_until: now,
+            lists_much: false,
             ended: None,
             linger: Duration::from_millis(1),
             started: now,
@@ -202,7 +205,8 @@ impl<'a> Session<'a> {
             most = most.max(length.unwrap_or(0));
             length.is_some()
         });
-        if (1..=LITTLE).contains(&most) {
+        self.lists_much |= most >= READ;
+        if most > 0 && !self.lists_much {
             self.deaf_until = after(Instant::now(), LISTEN_AGAIN);
         }
     }
@@ -257,7 +261,7 @@ impl<'a> Session<'a> {
 impl Output {
     /// Reads what is there, and says how many bytes. `None` at the end.
     fn read(&mut self, line: &mut dyn FnMut(Stream, &[u8])) -> Option<usize> {
-        let mut buffer = [0; 16 << 10];
+        let mut buffer = [0; READ];
         let stream = self.stream;
         let mut sink = |text: &[u8]| line(stream, text);
         match read(&self.pipe, &mut buffer) {

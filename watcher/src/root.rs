@@ -42,9 +42,9 @@ pub(crate) struct Root {
     /// The one that was there first. While another stands in its place it is looked for.
     original: Option<RootId>,
     next_look: Instant,
-    /// Something happened since the last look. Of a root that was removed the kernel tells when nobody uses
-    /// it any more, and an rsync that waits in it may do so for a minute.
-    stirred: bool,
+    /// When something happened last, until a look has followed well after it. Of a root that was removed the
+    /// kernel tells when nobody uses it any more, and an rsync that waits in it may do so for a minute.
+    stirred: Option<Instant>,
     /// Which pass of listing counts.
     pass: u32,
 }
@@ -105,7 +105,7 @@ impl Root {
             lost: false,
             original: tree.original,
             next_look: now,
-            stirred: false,
+            stirred: None,
             pass: 0,
         }
     }
@@ -117,7 +117,7 @@ impl Root {
             State::Live(live) => live.drain(buffer, now, out),
         };
         if let Ok(true) = result {
-            self.stirred = true;
+            self.stirred = Some(now);
             self.next_look = self.next_look.min(now + LOOK_PAUSE);
         }
         self.survive(result.map(drop), now, out);
@@ -189,7 +189,7 @@ impl Root {
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match &self.state {
             State::Lost => Some(self.next_look),
-            State::Live(live) if self.stirred || self.is_replaced() => {
+            State::Live(live) if self.stirred.is_some() || self.is_replaced() => {
                 Some(live.deadline().map_or(self.next_look, |due| due.min(self.next_look)))
             }
             State::Live(live) => live.deadline(),
@@ -232,10 +232,12 @@ impl Root {
     }
 
     fn look(&mut self, now: Instant, out: &mut Outbox) {
-        self.stirred = false;
         match &self.state {
             State::Live(live) => {
                 self.next_look = now + if self.is_replaced() { LOOK_PAUSE } else { CHECK_PAUSE };
+                // A root goes after what was in it.
+                self.stirred = self.stirred.filter(|&at| now < at + LOOK_PAUSE);
+                self.next_look = self.stirred.map_or(self.next_look, |at| at + LOOK_PAUSE);
                 let result = open::check_root(&self.path, live.root);
                 self.survive(result, now, out);
             }

@@ -202,7 +202,8 @@ impl Remote {
             met_heavy.set(met_heavy.get() || heavy);
             heavy || blocked(path, entry)
         };
-        let mut taken = self.backlog.take(now, most, |path, it| light(path, it) || lonely.contains(path));
+        let beside = |path: &RelPath, entry: &Entry| goes_alone(entry) && lonely.contains(path);
+        let mut taken = self.backlog.take(now, most, |path, it| light(path, it) || beside(path, it));
         if taken.is_empty() && !lonely.is_empty() {
             taken = self.backlog.take(now, most, light);
         }
@@ -212,21 +213,22 @@ impl Remote {
         taken
     }
 
-    /// What came alone just before a long batch goes beside it, and not with it.
+    /// What came alone just before a long batch goes beside it, and not with it, where that lane is ready.
     fn left_to_express(&self, now: Duration) -> Vec<RelPath> {
-        let working =
-            Lane::ALL.iter().filter(|&&lane| lane != Lane::Express && self.is_working(lane)).count();
-        let has_room = working.saturating_add(2) <= usize::from(self.connections);
+        let last = self.flights.express_at();
+        let is_ready = last.is_some_and(|last| now.saturating_sub(last) < STAYS_READY);
+        let others = Lane::ALL.iter().filter(|&&lane| lane != Lane::Express && self.is_working(lane)).count();
+        let has_room = others.saturating_add(2) <= usize::from(self.connections);
         let is_long = self.backlog.len() >= LONG;
-        if has_room && is_long && self.trouble.is_none() { self.lonely.young(now) } else { Vec::new() }
+        let may = is_ready && has_room && is_long && !self.is_in_trouble();
+        if may { self.lonely.young(now) } else { Vec::new() }
     }
 
     fn take_lonely(&mut self, now: Duration) -> Vec<Taken> {
         let mut taken = Vec::new();
         for path in self.lonely.take(now) {
             if !self.flights.blocks(Lane::Express, &path) {
-                let goes = |entry: &Entry| !entry.heavy && entry.attempts == 0 && entry.dirt == Dirt::Touched;
-                taken.extend(self.backlog.take_one(now, &path, goes));
+                taken.extend(self.backlog.take_one(now, &path, goes_alone));
             }
         }
         taken
@@ -246,7 +248,12 @@ impl Remote {
 
     /// When the first lonely change may go beside the batch under way, or while none may begin.
     fn lonely_since(&self, now: Duration) -> Option<Duration> {
-        let waits = self.is_working(Lane::Batch) || now < self.hot.rests_until;
-        self.lonely.due().filter(|_| waits)
+        let rests = self.connections > 1 && now < self.hot.rests_until;
+        self.lonely.due().filter(|_| rests || self.is_working(Lane::Batch))
     }
+}
+
+/// Whether the express lane takes it by itself.
+fn goes_alone(entry: &Entry) -> bool {
+    !entry.heavy && entry.attempts == 0 && entry.dirt == Dirt::Touched
 }
