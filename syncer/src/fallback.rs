@@ -8,12 +8,13 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
 use bstr::ByteSlice;
-use common::message::Outcome;
+use common::message::{Deletions, Outcome};
 use common::path::RelPath;
 
-use crate::argv::{self, Errand};
+use crate::argv::{self, Errand, Form};
+use crate::list::Kind;
 use crate::rsync::Feed;
-use crate::transfers::{Transfers, goes_on};
+use crate::transfers::{Transfers, feed, goes_on};
 
 /// Most names that one run removes: rsync compares each entry with each rule.
 const NAMES_A_RUN: usize = 1000;
@@ -24,6 +25,10 @@ impl Transfers<'_> {
     /// Removes names of this batch that are missing here, where that takes a run of its own.
     pub(crate) fn erase(&mut self, gone: &[RelPath]) {
         if !can_erase(&self.worker.slice.remote.rsync.params) {
+            return;
+        }
+        self.clear_the_way(gone);
+        if !goes_on(self.outcome()) {
             return;
         }
         for names in gone.chunks(NAMES_A_RUN) {
@@ -44,6 +49,18 @@ impl Transfers<'_> {
             if !goes_on(self.outcome()) {
                 return;
             }
+        }
+    }
+
+    /// Has each directory in which a name is missing be a directory over there. Where a symlink is in its
+    /// place, the run that removes would follow it, and remove what somebody else has behind it.
+    fn clear_the_way(&mut self, gone: &[RelPath]) {
+        let is_here = |path: &&[u8]| self.root.kind(path) == Kind::Directory;
+        let nearest = |name: &RelPath| RelPath::new(name.ancestors().filter(is_here).last()?).ok();
+        let ways: BTreeSet<RelPath> = gone.iter().filter_map(nearest).collect();
+        if !ways.is_empty() {
+            let (errand, mut ways) = (Errand::Send(Form::Shallow, Deletions::Held), ways.iter());
+            self.transfer(errand, &mut |buffer| feed(&mut ways, buffer));
         }
     }
 }

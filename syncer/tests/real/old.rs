@@ -254,6 +254,17 @@ fn removals_under_a_filter() {
     assert_eq!(mirror.replica_names(), names);
 }
 
+/// Rules do not stop at a symlink, as a list does.
+#[test]
+fn what_is_behind_a_symlink_over_there_is_not_erased() {
+    let mirror = old_over_ssh(&V309);
+    mirror.write("d/stays");
+    mirror.write_there("elsewhere/gone");
+    std::os::unix::fs::symlink("elsewhere", mirror.replica.join("d")).unwrap();
+    Life::new(&mirror).done(&[("d/gone", Removed)]);
+    assert_eq!(mirror.replica_names(), ["d/", "elsewhere/", "elsewhere/gone"]);
+}
+
 /// The run that removes must not send: by then the directory may be back, with what the filter
 /// excludes in it.
 #[test]
