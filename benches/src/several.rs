@@ -1,6 +1,8 @@
 //! W8: three remotes, one of which is down. Only contenders that serve several remotes take part; the
 //! limit is one plain rsync to one remote, after the workload and again for the third.
 
+use std::fs;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::compare::{wait_all_equal, wait_equal};
@@ -31,6 +33,7 @@ pub(crate) fn run(contender: Contender, ground: &Ground, options: &Options) -> O
             run::plain_rsync(&source, daemon.port, module)?;
             figures.set(name, start.elapsed().as_secs_f64());
         }
+        figures.set("both_s", both(ground, daemon.port)?);
         return Ok(figures.done(part, contender.name(), None));
     }
     let absent = free_port()?;
@@ -55,6 +58,21 @@ pub(crate) fn run(contender: Contender, ground: &Ground, options: &Options) -> O
     running.check()?;
     let note = [first, second, third].into_iter().find_map(run::verdict);
     Ok(figures.done(part, contender.name(), note))
+}
+
+/// One plain rsync to each of two empty remotes at once, in seconds: what the machine's cores leave of it.
+fn both(ground: &Ground, port: u16) -> Outcome<f64> {
+    for module in [0, 1] {
+        fs::remove_dir_all(ground.replica(module))?;
+        fs::create_dir(ground.replica(module))?;
+    }
+    let (source, start) = (ground.source(), Instant::now());
+    thread::scope(|scope| {
+        let other = scope.spawn(|| run::plain_rsync(&source, port, 1));
+        run::plain_rsync(&source, port, 0)?;
+        other.join().map_err(|_| failed("the second rsync"))?
+    })?;
+    Ok(start.elapsed().as_secs_f64())
 }
 
 /// The same for one remote only, in seconds.

@@ -108,8 +108,9 @@ type Line = (&'static str, &'static str, &'static str, f64, &'static str);
 pub(crate) fn growth(records: &Records) -> String {
     let mut svg = Svg::new(900.0, 420.0);
     svg.text((16.0, 26.0), 16, Anchor::Start, "Growth with the number of paths; dashed: n log n");
-    let times: [Line; 3] = [
+    let times: [Line; 4] = [
         ("new files, until equal", "burst", "conv_s", 1.0, "#0072b2"),
+        ("new files, then one plain rsync", "limit", "conv_s", 1.0, "#999999"),
         ("remote was down, until equal", "down", "conv_s", 1.0, "#e69f00"),
         ("own CPU of new files", "burst", "own_cpu_s", 1.0, "#009e73"),
     ];
@@ -123,7 +124,7 @@ pub(crate) fn growth(records: &Records) -> String {
 }
 
 fn panel(svg: &mut Svg, records: &Records, left: f64, (unit, range): (&str, (f64, f64)), lines: &[Line]) {
-    let (right, top, bottom) = (left + 360.0, 110.0, 370.0);
+    let (right, top, bottom) = (left + 360.0, 124.0, 370.0);
     let across = Log::new((1e3, 1e6), (left, right));
     let up = Log::new(range, (bottom, top));
     for power in across.powers() {
@@ -136,10 +137,10 @@ fn panel(svg: &mut Svg, records: &Records, left: f64, (unit, range): (&str, (f64
         svg.line(&[(left, y), (right, y)], GREY, 1.0, "");
         svg.text((left - 6.0, y + 4.0), 12, Anchor::End, &format!("{power}"));
     }
-    svg.text((left, top - 48.0), 13, Anchor::Start, unit);
+    svg.text((left, top - 62.0), 13, Anchor::Start, unit);
     svg.text((f64::midpoint(left, right), bottom + 38.0), 12, Anchor::Middle, "paths");
     for (n, (name, who, figure, factor, colour)) in lines.iter().enumerate() {
-        let y = top - 34.0 + real(n) * 14.0;
+        let y = top - 48.0 + real(n) * 14.0;
         svg.rect((left, y - 8.0), (10.0, 10.0), colour);
         svg.text((left + 15.0, y + 1.0), 11, Anchor::Start, name);
         let values: Vec<(f64, f64)> = records

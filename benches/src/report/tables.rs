@@ -157,6 +157,7 @@ fn more(records: &Records) -> String {
         ["W8 second remote, s", &shown(ours("W8", "second_s"), 2)],
         ["W8 third remote, s after it is back", &shown(ours("W8", "third_s"), 2)],
         ["W8 a plain rsync to the third, s", &shown(limit("W8", "third_s"), 2)],
+        ["W8 two plain rsyncs to two remotes at once, s", &shown(limit("W8", "both_s"), 2)],
         ["W11 paths wrong in the end, worst run", &count(wrong("W11"))],
     ];
     table(&["", ""], &rows.map(|row| row.map(ToOwned::to_owned).to_vec()))
@@ -250,7 +251,11 @@ fn growth(records: &Records) -> String {
     let runs = records.runs.iter().filter(|run| run.part == "growth");
     let rows = runs.map(|run| {
         let of = |name: &str| run.figures.get(name).copied();
-        let what = if run.who == "burst" { "new files" } else { "changes while the remote is down" };
+        let what = match run.who.as_str() {
+            "burst" => "new files",
+            "down" => "changes while the remote is down",
+            _ => "new files, then one plain rsync",
+        };
         vec![
             count(of("paths")),
             what.to_owned(),

@@ -1,5 +1,6 @@
 //! `growth`: how time and memory grow with the number of paths, from 1,000 to 1,000,000: a burst of so
-//! many new files, and so many changes while the only remote is down.
+//! many new files, and so many changes while the only remote is down; and what the same files take where
+//! one plain rsync is started behind the last of them.
 
 use std::fs;
 use std::thread::sleep;
@@ -11,7 +12,7 @@ use crate::ground::{Ground, Rsyncd, free_port};
 use crate::options::Options;
 use crate::outcome::{Outcome, real, real64};
 use crate::processes::{self, Meter};
-use crate::record::{Figures, Records};
+use crate::record::{Figures, Record, Records};
 use crate::run::{self, PARAMS};
 
 /// How long anything here may take.
@@ -25,12 +26,31 @@ const SIZES: [usize; 4] = [1_000, 10_000, 100_000, 1_000_000];
 /// Measures each size once.
 pub(crate) fn run(ground: &Ground, options: &Options, records: &mut Records) -> Outcome<()> {
     for size in SIZES {
-        let paths = options.scaled(size).max(FILES);
+        let directories = options.scaled(size).max(FILES) / FILES;
+        ground.clear(1)?;
+        records.add(plain(directories, ground)?);
         ground.clear(1)?;
         fs::write(ground.source().join("seed"), "s")?;
-        burst_and_down(paths / FILES, ground, options, records)?;
+        burst_and_down(directories, ground, options, records)?;
     }
     ground.clear(1)
+}
+
+fn plain(directories: usize, ground: &Ground) -> Outcome<Record> {
+    let (port, start) = (free_port()?, Instant::now());
+    write(ground, directories, "first")?;
+    let work = start.elapsed();
+    let daemon = Rsyncd::start(ground, port, 1)?;
+    let start = Instant::now();
+    run::plain_rsync(&ground.source(), port, 0)?;
+    let took = start.elapsed();
+    drop(daemon);
+    let mut figures = Figures::default();
+    figures.set("paths", real(directories * FILES));
+    figures.set("work_s", work.as_secs_f64());
+    figures.set("conv_s", (work + took).as_secs_f64());
+    figures.set("rsync_s", took.as_secs_f64());
+    Ok(figures.done("growth", Contender::Limit.name(), None))
 }
 
 fn burst_and_down(
