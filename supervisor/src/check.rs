@@ -6,12 +6,14 @@
 //! |---|---|
 //! | `host` | directories, accounts, programs, secrets |
 //! | `kept` | the state and the fail log |
+//! | `served` | the sockets of the status and the page, and the token |
 //! | `walk` | the watched trees: patterns, and how many watches they take |
 //! | `remotes` | each remote, tried by a syncer |
 
 mod host;
 mod kept;
 pub(crate) mod remotes;
+mod served;
 pub(crate) mod walk;
 
 use std::ffi::OsString;
@@ -117,6 +119,7 @@ pub fn run(path: &Path, wants: Wants) -> Exit {
             let grounds = Grounds::new(footing, config);
             host::look(&mut findings, config, (path, &metadata), (grounds, uids));
             kept::look(&mut findings, config, grounds);
+            served::look(&mut findings, config);
             walk::look(&mut findings, config);
         }
         None => {

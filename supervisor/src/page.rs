@@ -38,10 +38,10 @@ pub struct Gate {
 #[derive(Debug, Error)]
 pub enum Error {
     /// The socket.
-    #[error("{0}: {1}; free it, or name another in <host>")]
+    #[error("socket {0}: {1}; free it, or name another in <host>")]
     Listen(String, io::Error),
     /// The file of the token.
-    #[error("tokenFile {0}: {1}; write one with: (umask 077; head -c 24 /dev/urandom | base64 > FILE)")]
+    #[error("tokenFile {0}: {1}; write one with: (umask 077 && head -c 24 /dev/urandom | base64 > FILE)")]
     Token(String, io::Error),
 }
 
@@ -116,7 +116,7 @@ fn hosts(ip: &str, place: &PagePlace) -> Vec<String> {
 }
 
 /// One word in the file's first line.
-fn token(path: &OsStr) -> Result<Vec<u8>, Error> {
+pub(crate) fn token(path: &OsStr) -> Result<Vec<u8>, Error> {
     let failed = |error: io::Error| Error::Token(Shown(path).to_string(), error);
     let most = u64::try_from(MAX_TOKEN).unwrap_or(u64::MAX).saturating_add(2);
     let mut text = Vec::new();

@@ -21,6 +21,7 @@ const SOURCES: &[(&[&str], &str)] = &[
         &[
             "supervisor/src/plan.rs",
             "supervisor/src/state.rs",
+            "supervisor/src/page.rs",
             "supervisor/src/runtime.rs",
             "supervisor/src/control/client.rs",
         ],
