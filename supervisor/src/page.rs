@@ -181,5 +181,11 @@ mod tests {
         assert!(tcp(&[ip], port).unwrap_err().to_string().contains(error));
         drop(taken);
         assert_eq!(tcp(&[ip, "203.0.113.1".parse().unwrap()], port).unwrap().len(), 1);
+        // Who has the second one could answer in our place.
+        let second = "127.0.0.2";
+        let squatter = TcpListener::bind((second, port)).unwrap();
+        assert!(tcp(&[ip, second.parse().unwrap()], port).unwrap_err().to_string().contains(error));
+        drop(squatter);
+        assert_eq!(tcp(&[ip, second.parse().unwrap()], port).unwrap().len(), 2);
     }
 }

@@ -81,7 +81,10 @@ pub fn role(name: &str, channel: &str) -> Exit {
             let _ = nix::sys::prctl::set_name(c"sersync-page");
             plugins::page::run(channel)
         }
-        "guardian" => guardian::run(channel),
+        "guardian" => {
+            let _ = nix::sys::prctl::set_name(c"sersync-guard");
+            guardian::run(channel)
+        }
         // The doctor's: a role that attacks, and a program in rsync's place.
         "probe" => doctor::probe::run(channel),
         "probed" => doctor::probe::run_program(),

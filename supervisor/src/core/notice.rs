@@ -359,7 +359,9 @@ pub fn cure(outcome: Outcome) -> &'static str {
         Outcome::Hostile => "find out who answers on that port",
         Outcome::NoSpace => "free space over there; it is tried again",
         Outcome::ReadOnly => "see why its filesystem is read-only; it is tried again",
-        Outcome::Misconfigured => "compare <commonParams params> with the options of both rsyncs",
+        Outcome::Misconfigured => {
+            "read what it said: an option that one of both rsyncs lacks, or an account that ssh misses"
+        }
         Outcome::RootGone => "bring the watched directory back, or mount it; nothing is deleted meanwhile",
         Outcome::RootEmpty => "mount the watched directory; if it is to be empty, see `deletes`",
         Outcome::TimedOut => "look at the network and at the remote's load; it is tried again",

@@ -224,11 +224,12 @@ fn tree(page: &mut Page, it: &Tree, now: f64) {
         TreeState::Unwatched => (Tone::Bad, "UNSEEN"),
     };
     let comparing = if it.comparing { ", comparing" } else { "" };
-    let directories = number(it.directories);
+    let what = if it.directories == 1 { "directory" } else { "directories" };
+    let directories = format!("{} {what}", number(it.directories));
     page.entry(
         tone,
         label,
-        &format!("{}  {directories} directories for {}{comparing}", it.path, time(now - it.since)),
+        &format!("{}  {directories} for {}{comparing}", it.path, time(now - it.since)),
     );
     if let Some(reason) = &it.reason {
         page.note(&format!("why: {reason}"));

@@ -206,6 +206,18 @@ fn what_is_no_socket_stays() {
 
 /// Whoever may write to the socket may read the status, and nobody else.
 #[test]
+fn one_that_answers_is_not_replaced_and_one_that_was_left_is() {
+    let scene = Scene::new();
+    let path = scene.socket.listener.as_ref().unwrap().1.clone();
+    let again = || StatusSocket::bind(&path, Place::Elsewhere, None, OPEN);
+    assert_eq!(again().unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    scene.connect();
+    let left = path.with_file_name("left");
+    drop(UnixListener::bind(&left).unwrap());
+    StatusSocket::bind(&left, Place::Elsewhere, None, OPEN).unwrap();
+}
+
+#[test]
 fn by_real_uids() {
     if !nix::unistd::geteuid().is_root() {
         return;
