@@ -6,6 +6,7 @@ use std::time::Duration;
 use common::event::TreeId;
 use common::message::{Advance, Outcome, RootLoss};
 use common::path::RelPath;
+use common::status::Health;
 
 use super::remote::Standing;
 use super::restart::State;
@@ -99,23 +100,6 @@ pub struct RemoteView<'a> {
     pub tally: &'a Tally,
     /// What went wrong last.
     pub mishap: Option<&'a Mishap>,
-}
-
-/// The worst that can be said of a remote, the best first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Health {
-    /// All that was reported has arrived.
-    InSync,
-    /// It lacks something, and gets it.
-    Behind,
-    /// Deletions wait for the operator.
-    Held,
-    /// Some paths fail, or the full sync does.
-    Failing,
-    /// Its tree is not watched.
-    Unwatched,
-    /// Jobs fail, or the one under way moves nothing.
-    Down,
 }
 
 /// A job under way.

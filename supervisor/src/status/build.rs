@@ -197,7 +197,7 @@ fn remote(remote: &RemoteView<'_>, facts: &Facts, clock: Clock) -> Remote {
     Remote {
         name: remote.label.to_owned(),
         tree: facts.paths.get(usize::from(remote.tree.0)).cloned().unwrap_or_default(),
-        health: health(remote.health),
+        health: remote.health,
         standing: remote.standing.as_str().to_owned(),
         down_since: remote.down_since.map(|at| clock.moment(at)),
         retry_at: remote.retry_at.map(|at| clock.moment(at)),
@@ -228,17 +228,6 @@ fn remote(remote: &RemoteView<'_>, facts: &Facts, clock: Clock) -> Remote {
             first: remote.quarantined.iter().map(quarantined).collect(),
         },
         transfers: transfers(tally),
-    }
-}
-
-fn health(health: view::Health) -> Health {
-    match health {
-        view::Health::InSync => Health::InSync,
-        view::Health::Behind => Health::Behind,
-        view::Health::Held => Health::Held,
-        view::Health::Failing => Health::Failing,
-        view::Health::Unwatched => Health::Unwatched,
-        view::Health::Down => Health::Down,
     }
 }
 

@@ -226,11 +226,7 @@ fn tree(page: &mut Page, it: &Tree, now: f64) {
     let comparing = if it.comparing { ", comparing" } else { "" };
     let what = if it.directories == 1 { "directory" } else { "directories" };
     let directories = format!("{} {what}", number(it.directories));
-    page.entry(
-        tone,
-        label,
-        &format!("{}  {directories} for {}{comparing}", it.path, time(now - it.since)),
-    );
+    page.entry(tone, label, &format!("{}  {directories} for {}{comparing}", it.path, time(now - it.since)));
     if let Some(reason) = &it.reason {
         page.note(&format!("why: {reason}"));
     }

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use common::event::TreeId;
 use common::message::{Advance, RootLoss};
+use common::status::Health;
 
 use super::sight::Sight;
 use super::{Dispatcher, Tree};
 use crate::core::guard::Guard;
 use crate::core::remote::Remote;
-use crate::core::view::{Health, RemoteView, RoleView, TreeView, View, Watched};
+use crate::core::view::{RemoteView, RoleView, TreeView, View, Watched};
 use crate::core::{Lane, RemoteId, Role};
 
 /// Since when a tree is watched, or is not.

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use common::status::Health;
+
 use super::{Remote, STALLED, lane_index};
 use crate::core::backlog::{Entry, QUARANTINE, millis};
-use crate::core::view::{Errand, FlightView, FullView, Health, MAX_NAMED, Quarantined, RemoteView};
+use crate::core::view::{Errand, FlightView, FullView, MAX_NAMED, Quarantined, RemoteView};
 use crate::core::{Lane, RemoteId};
 
 impl Remote {
