@@ -7,7 +7,7 @@
 
 mod connection;
 mod copied;
-mod linked;
+mod moved;
 mod shown;
 mod words;
 
@@ -22,7 +22,7 @@ use connection::Clock;
 pub use connection::port;
 pub(crate) use connection::unspeakable;
 pub(crate) use copied::{are_neighbours, copied, is_far, look_around};
-pub(crate) use linked::{are_plain, linked, may_link};
+pub(crate) use moved::{are_plain, may_move, moved, standing};
 pub(crate) use shown::shown;
 pub use words::sets;
 use words::{for_dry_run, value_of};
@@ -218,11 +218,6 @@ pub(crate) fn with_timeout(words: &mut Vec<OsString>, slice: &SyncSlice) {
 /// Whether rsync itself ends a run in which nothing moves.
 pub(crate) fn has_timeout(words: &[OsString]) -> bool {
     words.iter().any(|word| word.as_bytes().starts_with(b"--timeout"))
-}
-
-/// Lets rsync write each file anew, the same ones too.
-pub(crate) fn anew(words: &mut Vec<OsString>) {
-    words.insert(words.len().min(1), "--ignore-times".into());
 }
 
 /// Whether this job deletes on a remote of these abilities.

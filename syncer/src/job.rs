@@ -51,8 +51,6 @@ pub struct Worker {
     warm: Warmth,
     /// How many jobs in a row did not reach the remote.
     unreached: u32,
-    /// Old names of directories that may be links on the remote still, to what their new names hold.
-    linked: Vec<RelPath>,
     /// What both ends can do, as far as is known.
     pub(crate) abilities: Abilities,
     pub(crate) doubt: Doubt,
@@ -72,17 +70,7 @@ impl Worker {
         meter::prepare();
         let (abilities, doubt) = (Abilities::default(), Doubt::default());
         let warm = Warmth::new(slice.warm);
-        Ok(Worker {
-            slice,
-            filter,
-            confined,
-            warm,
-            unreached: 0,
-            linked: Vec::new(),
-            abilities,
-            doubt,
-            sent_bytes: 0,
-        })
+        Ok(Worker { slice, filter, confined, warm, unreached: 0, abilities, doubt, sent_bytes: 0 })
     }
 
     /// Bytes of files that the last job sent, as far as rsync said so.
@@ -139,20 +127,18 @@ impl Worker {
             doubt: self.doubt,
             hint: Hint::None,
             complaints: Complaints::default(),
-            linked: self.linked.clone(),
             parts: Vec::new(),
             end: JobEnd::good(),
         };
         transfers.test_guesses(&job.work, Instant::now());
         transfers.work(job, differs);
         let sent_bytes = transfers.pulse.meter().total().bytes;
-        let Transfers { mut end, warm, abilities, doubt, left, linked, .. } = transfers;
+        let Transfers { mut end, warm, abilities, doubt, left, .. } = transfers;
         self.sent_bytes = sent_bytes;
         end.left = left;
         self.warm = warm;
         self.warm.hear(&end.tail);
         self.unreached = if reach::was_nobody_there(&end) { self.unreached.saturating_add(1) } else { 0 };
-        self.linked = if end.outcome == Outcome::Done { Vec::new() } else { linked };
         self.note(abilities, doubt);
         end
     }

@@ -1,17 +1,13 @@
-//! Directories that were renamed: made on the remote out of what it has under the old name, so that
-//! what they hold does not travel (`--link-dest`).
+//! Directories that were renamed: the remote renames what it has under the old name, so that what they
+//! hold does not travel.
 //!
-//! First the new name is sent by itself, and with it what is above: rsync follows a symlink at its
-//! destination, and none is left there then. Then each directory is brought over in a run of its
-//! own, which sends whatever is not the same. Only then the old names go. Where any of that fails
-//! the directory is sent as if it were new.
-//!
-//! Two names of one file share owner, mode and time, so an old name never outlives the job: it is
-//! gone here, and the job removes it there.
+//! First the new name is sent by itself, and with it what is above both: rsync follows a symlink at its
+//! destination, and none is left there then. Nor may one stand at the old name: that is looked at. Then what
+//! is there is moved, in a run of its own. All that follows is as without it: the old name is removed, and
+//! the new one sent with all below it, which is little where all of it is there already. So nothing of this
+//! has to succeed, and no file ever has two names, which would share owner, mode and time.
 
 mod files;
-
-use std::os::fd::AsFd;
 
 use common::message::{Comparison, Deletions, MAX_MOVES, Move, Outcome};
 use common::path::RelPath;
@@ -39,11 +35,11 @@ impl Transfers<'_> {
         let (old, mut first) = std::mem::take(&mut lists.shallow).into_iter().partition(is_old);
         lists.shallow = old;
         first.extend(moves.iter().map(|it| it.to.clone()));
+        first.extend(moves.iter().filter_map(|it| it.from.parent()).filter(|above| !above.is_root()));
         self.part(Form::Shallow, self.deletions, first.into_iter().collect());
         for it in moves {
-            if self.outcome() == Outcome::Done && self.link(it) == Outcome::Done {
-                lists.deep.remove(&it.to);
-                self.linked.push(it.from.clone());
+            if self.outcome() == Outcome::Done && self.is_directory(&it.from) {
+                self.rename(it);
             }
         }
     }
@@ -52,14 +48,12 @@ impl Transfers<'_> {
     fn promising<'m>(&self, lists: &Lists, moves: &'m [Move]) -> Vec<&'m Move> {
         let slice = &self.worker.slice;
         let deletes = argv::possible(slice, self.deletions, self.abilities) == Deletions::Travel;
-        let by_times = self.by == Comparison::Times && argv::may_link(slice);
+        let by_times = self.by == Comparison::Times && argv::may_move(slice);
         if !deletes || !by_times || !self.worker.filter.is_empty() || lists.whole.is_some() {
             return Vec::new();
         }
-        let goes = |from: &RelPath| {
-            let listed = |top: &RelPath| lists.gone.contains(top) && lists.shallow.contains(top);
-            listed(from) || from.ancestors().filter_map(|top| RelPath::new(top).ok()).any(|top| listed(&top))
-        };
+        // What is above it has to be here, so that it can be sent.
+        let goes = |from: &RelPath| lists.gone.contains(from) && lists.shallow.contains(from);
         moves
             .iter()
             .take(MAX_MOVES)
@@ -68,18 +62,28 @@ impl Transfers<'_> {
             .collect()
     }
 
+    /// Whether a directory, and no symlink to one, stands there on the remote.
+    fn is_directory(&mut self, path: &RelPath) -> bool {
+        let (mut lines, mut directories) = (0_u32, 0_u32);
+        let mut output = |line: &[u8]| {
+            lines = lines.saturating_add(1);
+            directories = directories.saturating_add(u32::from(line.starts_with(b"d")));
+        };
+        let argv = argv::standing(&self.worker.slice, path);
+        let end = self.run(None, &argv, &mut |_| Feed::End, &mut output);
+        self.take_hint();
+        end.outcome == Outcome::Done && (lines, directories) == (1, 1)
+    }
+
     /// One of them. What comes of it is nobody's business but ours: if it fails, what follows tells.
-    fn link(&mut self, it: &Move) -> Outcome {
-        // Not by its name: a symlink in its place would lead rsync elsewhere.
-        let Ok(top) = self.root.open_dir(&it.to) else { return Outcome::Partial };
-        let argv = argv::linked(&self.worker.slice, self.abilities, &it.from, &it.to);
-        let end = self.run_in(top.as_fd(), None, &argv, &mut |_| Feed::End, &mut |_| {});
+    fn rename(&mut self, it: &Move) {
+        let argv = argv::moved(&self.worker.slice, self.abilities, &it.from, &it.to);
+        let end = self.run(None, &argv, &mut |_| Feed::End, &mut |_| {});
         self.take_hint();
         if end.outcome != Outcome::Done {
             let (from, to, status) = (&it.from, &it.to, end.status);
             log::debug!("renamed from={from} to={to} status={status}: sent as if it were new");
         }
-        end.outcome
     }
 }
 

@@ -60,8 +60,6 @@ pub(crate) struct Transfers<'a> {
     pub(crate) hint: Hint,
     /// What rsync complains of in this part of the job.
     pub(crate) complaints: Complaints,
-    /// Old names of directories, of which the remote has made links under the new ones.
-    pub(crate) linked: Vec<RelPath>,
     /// Parts of which something failed.
     pub(crate) parts: Vec<Part>,
     pub(crate) end: JobEnd,
@@ -227,11 +225,6 @@ impl Transfers<'_> {
         let mut argv = argv::argv(&self.worker.slice, errand, self.abilities);
         if let (Errand::Send(..), Comparison::Checksums) = (errand, self.by) {
             argv::by_checksums(&mut argv, &self.worker.slice);
-        }
-        // An old name is back: its files are to be files of their own.
-        let is_back = |old: &RelPath| self.root.kind(old.as_bytes()) == Kind::Directory;
-        if matches!(errand, Errand::Send(Form::Deep, _)) && self.linked.iter().any(is_back) {
-            argv::anew(&mut argv);
         }
         if let (Errand::Send(Form::Shallow, _), Load::Any) = (errand, self.load) {
             // A large file may be put together over there without a word.

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use common::message::{Deletions, SyncSlice};
 use common::path::RelPath;
 
-use super::linked::{addressed, compared, way};
+use super::moved::{addressed, compared, way};
 use super::{joined, params};
 use crate::abilities::Abilities;
 

@@ -50,7 +50,7 @@ impl Transfers<'_> {
     fn is_promising(&self, lists: &Lists, it: &Move) -> bool {
         let params = &self.worker.slice.remote.rsync.params;
         let sends_whole = argv::sets(params, "--whole-file", Some(b'W'));
-        let is_known = self.by == Comparison::Times && argv::may_link(&self.worker.slice) && !sends_whole;
+        let is_known = self.by == Comparison::Times && argv::may_move(&self.worker.slice) && !sends_whole;
         let size = || self.root.size(it.to.as_bytes());
         is_known
             && lists.whole.is_none()

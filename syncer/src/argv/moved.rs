@@ -1,5 +1,4 @@
-//! The command that makes a directory on the remote out of one that is still there under its old
-//! name: what is the same in both becomes a link, and only the rest travels.
+//! The commands that rename what a directory holds on the remote, where it still is under its old name.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -15,7 +14,7 @@ use crate::abilities::Abilities;
 
 /// Longest pair of names. rsync and the systems it meets take paths of 4096 bytes.
 const MAX_NAMES: usize = 1800;
-/// Letters of options that get on with links and with another directory as the top. Not `u`, which
+/// Letters of options that get on with renaming and with another directory as the top. Not `u`, which
 /// guards edits that are on their way back; not `H`, which links by itself.
 const LETTERS: &[u8] = b"aArlptgoDvzXSWPsh";
 /// Long options that do, up to their value.
@@ -30,15 +29,17 @@ const OPTIONS: &[&str] = &[
     "--delete", "--del", "--delete-before", "--delete-during", "--delete-delay", "--delete-after", "--force",
 ];
 
-/// Whether the user's options let links be made, of files that are the same by size and time.
-pub(crate) fn may_link(slice: &SyncSlice) -> bool {
+/// Whether the user's options let the remote's own files be used, where they are the same by size and time.
+pub(crate) fn may_move(slice: &SyncSlice) -> bool {
     let is_known = |word: &OsString| match word.as_bytes() {
         [b'-', b'-', ..] => OPTIONS.contains(&name_of(word)),
         [b'-', letters @ ..] => letters.iter().all(|letter| LETTERS.contains(letter)),
         _ => false,
     };
     let params = &slice.remote.rsync.params;
-    params.iter().all(is_known) && keep_times(params)
+    // Where that is, only the remote knows.
+    let is_clear = !slice.remote.module.as_bytes().split_str("/").any(|name| name == b"..");
+    params.iter().all(is_known) && keep_times(params) && is_clear
 }
 
 /// Whether nothing in between can take these names for anything else: no shell, no pattern, no
@@ -51,14 +52,35 @@ pub(crate) fn are_plain(from: &RelPath, to: &RelPath) -> bool {
     short && [from, to].into_iter().all(|path| !path.is_empty() && path.split_str("/").all(is_name))
 }
 
-/// The command, as it runs in the directory that is now called `to`.
-pub(crate) fn linked(slice: &SyncSlice, abilities: Abilities, from: &RelPath, to: &RelPath) -> Vec<OsString> {
+/// The command that has the remote put all that `from` holds into `to`, as it runs in any directory: for
+/// rsync all of it is too many there, and goes where it keeps what it removes (`--backup-dir`), by rename.
+/// Directories that hold nothing stay.
+pub(crate) fn moved(slice: &SyncSlice, abilities: Abilities, from: &RelPath, to: &RelPath) -> Vec<OsString> {
     let mut words = vec![slice.rsync_program.clone()];
     words.extend(params(slice, Deletions::Travel, abilities).cloned());
-    words.extend(["--recursive", "--delete", "--force", "--no-relative"].map(OsString::from));
-    words.extend(compared(slice, abilities));
-    words.push(joined("--link-dest=", &way(to, from)));
-    words.extend(addressed(slice, "./", to));
+    words.extend(
+        ["--recursive", "--delete", "--delete-excluded", "--force", "--no-relative"].map(OsString::from),
+    );
+    words.extend(["--exclude=*", "--backup"].map(OsString::from));
+    words.push(if slice.remote.rsync.ssh.is_some() {
+        joined("--backup-dir=", &way(from, to))
+    } else {
+        // A daemon takes `../` off, and its top is that of the module: the remote may be a directory in it.
+        let below = slice.remote.module.as_bytes().split_once_str("/").map_or(&b""[..], |(_, below)| below);
+        joined("--backup-dir=/", OsStr::from_bytes(&[below, b"/", to.as_bytes()].concat()))
+    });
+    words.extend(addressed(slice, "./", from));
+    words
+}
+
+/// The command that lists what stands at `path` on the remote, and not what it holds.
+pub(crate) fn standing(slice: &SyncSlice, path: &RelPath) -> Vec<OsString> {
+    let mut words = vec![slice.rsync_program.clone()];
+    words.extend(["--list-only", "--dirs"].map(OsString::from));
+    words.extend(connection::words(slice, Clock::Rsyncs));
+    let mut place = connection::destination(slice);
+    place.push(OsStr::from_bytes(path.as_bytes()));
+    words.extend(["--".into(), place]);
     words
 }
 
@@ -109,13 +131,14 @@ mod tests {
 
     #[test]
     fn the_command() {
-        let words = linked(&slice(&["-artz"]), Abilities::default(), &path("a/old"), &path("p/q/new"));
-        insta::assert_snapshot!(shown(&words), @"/usr/bin/rsync -artz --recursive --delete --force --no-relative --modify-window=-1 --link-dest=../../../a/old --sockopts=TCP_NODELAY --contimeout=10 --timeout=60 --no-motd -- ./ 10.0.0.2::web/p/q/new/");
+        let words = moved(&slice(&["-artz"]), Abilities::default(), &path("a/old"), &path("p/q/new"));
+        insta::assert_snapshot!(shown(&words), @"/usr/bin/rsync -artz --recursive --delete --delete-excluded --force --no-relative '--exclude=*' --backup --backup-dir=//p/q/new --sockopts=TCP_NODELAY --contimeout=10 --timeout=60 --no-motd -- ./ 10.0.0.2::web/a/old/");
+        insta::assert_snapshot!(shown(&standing(&slice(&["-artz"]), &path("a/old"))), @"/usr/bin/rsync --list-only --dirs --sockopts=TCP_NODELAY --contimeout=10 --timeout=60 --no-motd -- 10.0.0.2::web/a/old");
     }
 
     #[test]
-    fn options_that_links_do_not_get_on_with() {
-        for (params, linked) in [
+    fn options_that_moves_do_not_get_on_with() {
+        for (params, goes) in [
             (&["-artz"][..], true),
             (&["-aAXz", "--bwlimit=9", "--delete", "--chmod=D755"], true),
             (&["-rlt"], true),
@@ -143,7 +166,7 @@ mod tests {
             (&["-a", "--iconv=utf8,latin1"], false),
             (&["-a", "--timeout", "5"], false),
         ] {
-            assert_eq!(may_link(&slice(params)), linked, "{params:?}");
+            assert_eq!(may_move(&slice(params)), goes, "{params:?}");
         }
     }
 
