@@ -3,6 +3,7 @@
 
 mod audit;
 mod beside;
+mod carried;
 mod changes;
 mod children;
 mod explain;
@@ -194,6 +195,7 @@ impl Dispatcher {
             Input::Tick => self.tick(now, out),
             Input::Changes(tree, mut changes) => {
                 self.pool.pace(now, Role::Watcher, Pace::Idle, out);
+                self.watcher_speaks(now);
                 self.leave_out_excluded(&mut changes);
                 self.insert(now, tree, &changes, out);
             }
@@ -376,6 +378,7 @@ impl Dispatcher {
         self.take_back(now, role, Some(end.outcome));
         let Some(remote) = self.remotes.get_mut(usize::from(id.0)).filter(|it| !it.is_gone()) else { return };
         let audited = remote.is_auditing(lane);
+        let carried = remote.carried(lane, end.outcome);
         let was_in_trouble = remote.is_in_trouble();
         let turn = remote.finish(now, lane, end, &mut self.jitter);
         if was_in_trouble && !remote.is_in_trouble() {
@@ -383,6 +386,7 @@ impl Dispatcher {
         }
         out.extend(notice::turn(remote, turn, end));
         out.extend(remote.arrivals());
+        self.note_carried(now, id, carried, out);
         self.replace_stale(now, role, out);
         let Some(remote) = self.remotes.get_mut(usize::from(id.0)) else { return };
         if audited {

@@ -33,6 +33,7 @@ pub mod slots;
 mod survival;
 pub mod tally;
 pub mod telling;
+pub mod unproven;
 pub mod view;
 
 use std::time::Duration;

@@ -85,6 +85,15 @@ pub fn caught_up(tree: &str, changed: u64, gone: u64) -> Action {
     Action::Log(Level::Info, format!("caught up tree={tree} changed={changed} gone={gone}"))
 }
 
+/// More was carried while perhaps nobody watched than is remembered.
+pub fn unproven(tree: &str) -> Action {
+    let text = format!(
+        "sent unseen tree={tree}: what was made and removed again while nobody watched may have been sent, and stay on \
+         the remotes; find it with: sersync-supervisor verify --repair"
+    );
+    Action::Log(Level::Warn, text)
+}
+
 /// A remote is new to the config.
 pub fn seeded(remote: &str) -> Action {
     let text = format!("remote new remote={remote}: it gets the whole tree; nothing is deleted there");

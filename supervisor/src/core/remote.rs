@@ -2,6 +2,7 @@
 
 mod audit;
 mod bounds;
+mod carried;
 mod finish;
 mod flights;
 mod hot;
@@ -27,6 +28,7 @@ use super::recursive::Recursive;
 use super::tally::Tally;
 use audit::Audit;
 pub use audit::{Slice, Standing};
+pub use carried::Carried;
 use common::config::MAX_CONNECTIONS;
 use flights::Flights;
 use hot::Hot;

@@ -36,6 +36,12 @@ impl Dispatcher {
         changes: &[Change],
         out: &mut Vec<Action>,
     ) {
+        self.give(now, tree, changes, out);
+        self.tell_plugins(now, tree, changes);
+    }
+
+    /// Changes that the tree's remotes get, and nobody else hears of.
+    pub(super) fn give(&mut self, now: Duration, tree: TreeId, changes: &[Change], out: &mut Vec<Action>) {
         let numbers = self.remotes.iter().filter(|remote| remote.tree == tree).map(Remote::sequence);
         let mut copies = Copies::of_all(changes.len(), numbers);
         for remote in self.remotes.iter_mut().filter(|remote| remote.tree == tree) {
@@ -45,7 +51,6 @@ impl Dispatcher {
             self.failures = self.failures.saturating_add(u64::from(remote.is_in_trouble()));
         }
         self.bound(now, out);
-        self.tell_plugins(now, tree, changes);
     }
 
     /// All remotes together have a bound too. Who has more than its share gives up half of it, so that

@@ -11,6 +11,9 @@ use crate::core::{Action, Input, Lane, Pace, Role, notice};
 impl Dispatcher {
     pub(super) fn alive(&mut self, now: Duration, role: Role, pace: Pace, out: &mut Vec<Action>) {
         self.pool.pace(now, role, pace, out);
+        if role == Role::Watcher {
+            self.watcher_speaks(now);
+        }
         self.slots.moves(role);
         if let Some((remote, lane)) = self.batch_of(role)
             && remote.note_progress(lane, Progress::Moving)

@@ -10,6 +10,7 @@ use super::view::Vigil;
 use crate::core::RemoteId;
 use crate::core::brake::Brake;
 use crate::core::guard::Guard;
+use crate::core::unproven::Unproven;
 
 /// A watched directory.
 #[derive(Debug)]
@@ -23,6 +24,7 @@ pub(super) struct Tree {
     pub(super) rescans: (Option<Duration>, u64),
     pub(super) brake: Brake,
     pub(super) memory: Memory,
+    pub(super) unproven: Unproven,
 }
 
 impl Tree {
@@ -37,6 +39,7 @@ impl Tree {
             rescans: (None, 0),
             brake: Brake::new(brake),
             memory: Memory::default(),
+            unproven: Unproven::default(),
         }
     }
 }
