@@ -182,10 +182,15 @@ impl Reader {
             return None;
         }
         if !Path::new(&path).is_absolute() {
-            let help = format!("write {}=\"/path/of/the/file\"", attribute.name);
+            let help = format!("write {}=\"{example}\"", attribute.name);
             self.problem(&attribute.place(), "the path is not absolute", &help);
             return None;
         }
+        self.absolute_as(attribute, "/path/of/the/file")
+    }
+
+    /// An absolute path, with an example of one for whoever wrote another.
+    pub(super) fn absolute_as(&mut self, attribute: &Attribute, example: &str) -> Option<OsString> {
         Some(path)
     }
 
