@@ -199,7 +199,7 @@ fn home(name: &str, wrong: &Known) -> Option<String> {
 }
 
 /// The name that `written` was probably meant to be.
-pub(super) fn closest(written: &str, names: impl Iterator<Item = &'static str>) -> Option<&'static str> {
+pub fn closest(written: &str, names: impl Iterator<Item = &'static str>) -> Option<&'static str> {
     // Longer than any name with two letters too many: not worth a table.
     if written.len() > 32 {
         return None;
