@@ -97,7 +97,8 @@ impl Reader {
             None => block.params.clone(),
         };
         let own_port = remote.attribute("port").and_then(|port| self.port(port));
-        let own_timeout = remote.attribute("timeout").and_then(|timeout| self.timeout(timeout));
+        let no_limit = "leave it out; there is no limit with <timeout start=\"false\"/> in <rsync>";
+        let own_timeout = remote.attribute("timeout").and_then(|timeout| self.timeout(timeout, no_limit));
         let bwlimit = remote.attribute("bwlimit");
         let options = RsyncOptions {
             auth: self.auth(remote, block, transport),

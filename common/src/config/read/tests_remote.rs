@@ -221,3 +221,20 @@ fn blanks_around_a_name_do_not_count() {
     assert_eq!(messages(&broken("name=\"m\"", "name=\"m n\"")), [""; 0]);
     assert_eq!(messages(&broken("name=\"m\"", "name=\" \"")), ["`name` is empty"]);
 }
+
+/// rsync takes 0 for no limit; here a switch says so, and "write a number" sent people astray.
+#[test]
+fn a_time_limit_of_nothing_is_told_of_the_switch() {
+    let help = |text: String| {
+        let [told] = &parse(text.as_bytes()).diagnostics[..] else { panic!("{text}") };
+        assert_eq!(told.severity, Severity::Error);
+        told.help.clone().unwrap()
+    };
+    for zero in ["0", " 00 "] {
+        let block = help(text("", &format!("<timeout start=\"true\" time=\"{zero}\"/>")));
+        assert_eq!(block, "for no limit write <timeout start=\"false\"/>");
+        let own = help(text(&format!("timeout=\"{zero}\""), ""));
+        assert_eq!(own, "leave it out; there is no limit with <timeout start=\"false\"/> in <rsync>");
+    }
+    assert_eq!(help(text("timeout=\"x\"", "")), "write timeout=\"number\"");
+}
