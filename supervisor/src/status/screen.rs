@@ -180,23 +180,37 @@ fn why(page: &mut Page, it: &Remote, snapshot: &Snapshot) {
     if it.in_flight.iter().any(|flight| flight.stalled) {
         page.note("do: look at the remote and the way there; the transfer is given up after its time limit");
     }
+    held(page, it, tree);
+    let told = it.last_error.as_ref().filter(|error| !error.over).map(|error| error.words.as_str());
+    let is_told = |trouble: &&String| told.is_some_and(|words| trouble.starts_with(words));
+    if let Some(trouble) = it.full_sync.trouble.as_ref().filter(|trouble| !is_told(trouble)) {
+        page.note(&format!("the full sync fails: {trouble}"));
+    }
+    if it.full_sync.owed_since.is_some() && !it.in_flight.iter().any(|flight| flight.work == "full") {
+        page.note("a full sync is owed");
+    }
+}
+
+/// What holds deletions: the brake, or another directory in the place of the watched one.
+fn held(page: &mut Page, it: &Remote, tree: Option<&Tree>) {
     if it.full_sync.held {
         page.note("why: a full sync would delete more than may go at once");
         page.note(DECIDE);
     } else if it.health == Health::Held && tree.is_some_and(|tree| tree.held_deletions > 0) {
         page.note(&format!("why: deletions are held, see {} below", it.tree));
     }
-    let told = it.last_error.as_ref().filter(|error| !error.over).map(|error| error.words.as_str());
-    let is_told = |trouble: &&String| told.is_some_and(|words| trouble.starts_with(words));
-    if let Some(trouble) = it.full_sync.trouble.as_ref().filter(|trouble| !is_told(trouble)) {
-        page.note(&format!("the full sync fails: {trouble}"));
+    let is_replaced = it.health == Health::Held && tree.is_some_and(|tree| tree.state == TreeState::Replaced);
+    if is_replaced {
+        page.note(&format!(
+            "why: another directory stands in place of {}; deletions wait for the old one",
+            it.tree
+        ));
     }
     if it.parked_deletions > 0 {
         page.note(&format!("held for the watched directory: {}", plural(it.parked_deletions, "deletion")));
-        page.note("do: bring it back, or restart the supervisor to accept what stands there");
     }
-    if it.full_sync.owed_since.is_some() && !it.in_flight.iter().any(|flight| flight.work == "full") {
-        page.note("a full sync is owed");
+    if is_replaced || it.parked_deletions > 0 {
+        page.note("do: bring it back, or restart the supervisor to accept what stands there");
     }
 }
 
