@@ -68,10 +68,10 @@ fn summary(page: &mut Page, snapshot: &Snapshot) {
         }
     }
     let in_sync = count(Health::InSync);
-    told.push(if in_sync == all {
-        format!("all {all} in sync")
-    } else {
-        format!("{in_sync} of {all} in sync")
+    told.push(match all {
+        1 if in_sync == 1 => "in sync".to_owned(),
+        _ if in_sync == all => format!("all {all} in sync"),
+        _ => format!("{in_sync} of {all} in sync"),
     });
     let stage = match supervisor_words(snapshot.supervisor.state) {
         "" => String::new(),
@@ -308,7 +308,8 @@ fn glued(words: &str) -> String {
     words.replace(' ', "\u{a0}")
 }
 
-fn plural(count: u64, what: &str) -> String {
+/// How many, and of what.
+pub(crate) fn plural(count: u64, what: &str) -> String {
     format!("{} {what}{}", number(count), if count == 1 { "" } else { "s" })
 }
 

@@ -128,6 +128,18 @@ fn what_hides_is_shown() {
     assert_eq!(clean("目录 é ok"), "目录 é ok");
 }
 
+/// "all 1 in sync" is no English.
+#[test]
+fn one_remote_alone() {
+    let mut snapshot = example();
+    snapshot.remotes = vec![remote("10.0.0.2::web", Health::InSync)];
+    snapshot.health = Health::InSync;
+    let text = draw(&snapshot, 80, Colour::None);
+    assert_eq!(text.lines().nth(1), Some("in sync"), "{text}");
+    snapshot.remotes[0].health = Health::Behind;
+    assert_eq!(draw(&snapshot, 80, Colour::None).lines().nth(1), Some("1 behind, 0 of 1 in sync"));
+}
+
 /// The remote was HELD, and nothing behind it said why.
 #[test]
 fn a_replaced_root_says_why_it_holds() {
