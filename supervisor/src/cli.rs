@@ -1,6 +1,8 @@
 //! The command line: sersync's four flags and their bundling, long forms beside them, and the
 //! few subcommands. What was typed becomes what is meant ([`Command`]).
 
+mod strays;
+
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
@@ -209,7 +211,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, clap::
     {
         return Ok(Command::Role(name.to_owned(), channel.to_owned()));
     }
-    let typed = Typed::try_parse_from(args)?;
+    let typed = Typed::try_parse_from(args).map_err(strays::without_advice)?;
     match typed.words.first().and_then(|word| word.to_str()) {
         Some(name @ ("verify" | "wait" | "deletes")) => return control(name, &typed),
         Some("status") => return status(typed),
@@ -225,8 +227,10 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, clap::
             return Ok(Command::Plan(typed.config, typed.asked.remote));
         }
         Some("explain") => return explain(&typed),
-        Some(_) | None => only("a mirror", &typed, &["--state-dir", "--pid-file"])?,
+        Some(_) | None => {}
     }
+    let mut warnings = strays::warnings(&typed.words)?;
+    only("a mirror", &typed, &["--state-dir", "--pid-file"])?;
     let plugin = typed.module.as_deref().map(plugin).transpose()?;
     has_config(&typed)?;
     if typed.state_dir.as_ref().is_some_and(|directory| directory.is_empty()) {
@@ -235,11 +239,6 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, clap::
     if typed.pid_file.as_ref().is_some_and(|file| file.is_empty()) {
         return Err(usage("--pid-file needs a file, and got an empty name".to_owned()));
     }
-    let mut warnings: Vec<String> = typed
-        .words
-        .iter()
-        .map(|word| format!("command line: \"{}\" is ignored; it belongs to no option", Shown(word)))
-        .collect();
     let workers = workers(typed.workers.as_deref(), &mut warnings)?;
     let detach = match (typed.daemon, typed.detached) {
         (_, true) => Detach::Detached,

@@ -1,8 +1,11 @@
 //! `-d`: the process that was started waits for the one that goes on, and ends as that one begins.
 
-use std::ffi::OsString;
+use std::ffi::{CString, OsString};
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command as Process, Stdio};
 
 use common::confine;
@@ -19,11 +22,14 @@ pub(crate) fn start(settings: &Settings, args: &[OsString]) -> Exit {
     let started = || -> io::Result<Exit> {
         let (mut ready, theirs) = io::pipe()?;
         say("option: -d \trun as a daemon");
-        let mut child = Process::new("/proc/self/exe")
-            .args(args.get(1..).unwrap_or_default())
-            .arg("--detached")
-            .stdin(Stdio::from(OwnedFd::from(theirs)))
-            .spawn()?;
+        let mut process = Process::new("/proc/self/exe");
+        // Watchdogs look for what was typed.
+        args.first().map(|typed| process.arg0(typed));
+        process.args(args.get(1..).unwrap_or_default()).arg("--detached");
+        let started = process.stdin(Stdio::from(OwnedFd::from(theirs))).spawn();
+        // Else this process holds the other end, and never hears that it is closed.
+        drop(process);
+        let mut child = started?;
         let mut byte = [0];
         if ready.read(&mut byte)? == 1 {
             return Ok(Exit::Ok);
@@ -35,6 +41,16 @@ pub(crate) fn start(settings: &Settings, args: &[OsString]) -> Exit {
         complain(&format!("cannot detach with {}: {error}", Shown(&settings.config)));
         Exit::OsError
     })
+}
+
+/// The detached process is called what was typed, as one in the foreground is: for the kernel, and so for `pidof`
+/// and `killall`, it was `exe`.
+pub(crate) fn keep_name(args: &[OsString]) {
+    let name = args.first().and_then(|typed| Path::new(typed).file_name());
+    if let Some(name) = name.and_then(|name| CString::new(name.as_bytes()).ok()) {
+        // The kernel takes the first 15 bytes.
+        let _ = nix::sys::prctl::set_name(&name);
+    }
 }
 
 /// The detached process: its standard input is the pipe on which it says that it is ready.

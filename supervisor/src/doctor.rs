@@ -33,6 +33,7 @@ use nix::unistd::geteuid;
 use crate::plan::Plan;
 use crate::privileges::Grounds;
 use crate::run::read_config;
+use crate::status::screen::plural;
 use crate::{runtime, secrets};
 
 /// What was found, said as it is found.
@@ -109,7 +110,8 @@ pub fn run(config: &Path) -> Exit {
     files(&mut report, &plan, path, &metadata);
     remotes::look(&mut report, &plan);
     table::show(&mut report, &plan, grounds, uids);
-    let counts = format!("\n{} failures, {} warnings", report.failures, report.warnings);
+    let count = |many: u32, what| plural(u64::from(many), what);
+    let counts = format!("\n{}, {}", count(report.failures, "failure"), count(report.warnings, "warning"));
     report.line(&counts);
     if report.failures == 0 { Exit::Ok } else { Exit::NoPermission }
 }

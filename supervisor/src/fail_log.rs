@@ -4,6 +4,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write;
+use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,6 +21,8 @@ use crate::operator_file::{self, Owner};
 
 /// Shortest pause between two writes.
 const PAUSE: Duration = Duration::from_secs(1);
+/// So much of a file shows whether it is a record: an earlier one may begin with a whole command.
+const BEGINNING: u64 = 64 << 10;
 /// Most records in the file.
 pub const MAX_RECORDS: usize = 10_000;
 
@@ -51,7 +54,7 @@ impl FailLog {
     /// For the file at `path`, absolute, which is `owner`'s. Says at once what is wrong with it.
     pub fn new(path: PathBuf, owner: Owner) -> FailLog {
         let mut log = FailLog { path, owner, written: 0, next: Duration::ZERO, empty: true, complaint: None };
-        match operator_file::checked(owner, &log.path) {
+        match log.look() {
             Ok(0) => {}
             Ok(bytes) => warn!(
                 "fail log path={} bytes={bytes}: it holds records of an earlier run, which are not executed; a full \
@@ -83,7 +86,9 @@ impl FailLog {
         if text.is_empty() && self.empty {
             return Wrote::No;
         }
-        match operator_file::replace(self.owner, &self.path, text.as_bytes()) {
+        // Somebody may have put something there since.
+        let put = |_| operator_file::replace(self.owner, &self.path, text.as_bytes());
+        match self.look().and_then(put) {
             Ok(()) => {
                 self.empty = text.is_empty();
                 if self.complaint.take().is_some() {
@@ -105,8 +110,17 @@ impl FailLog {
         self.next = Duration::ZERO;
     }
 
+    /// How long what stands there is, if it may be written over: a record of failures.
+    fn look(&self) -> io::Result<u64> {
+        let bytes = operator_file::checked(self.owner, &self.path)?;
+        if is_record(&operator_file::beginning(self.owner, &self.path, BEGINNING)?) {
+            return Ok(bytes);
+        }
+        Err(io::Error::other("it holds something else than records of failures, and is left as it is"))
+    }
+
     /// Once for each reason.
-    fn complain(&mut self, reason: &std::io::Error) {
+    fn complain(&mut self, reason: &io::Error) {
         let reason = reason.to_string();
         if self.complaint.as_ref() != Some(&reason) {
             error!(
@@ -116,6 +130,14 @@ impl FailLog {
             self.complaint = Some(reason);
         }
     }
+}
+
+/// Whether a file that begins so is a record: one of ours, or of the original, which left the first line out
+/// where very much had failed. An empty one is, too.
+fn is_record(beginning: &[u8]) -> bool {
+    let line = beginning.split(|&byte| byte == b'\n').next().unwrap_or_default();
+    let is_command = line.starts_with(b"cd ") && line.windows(9).any(|part| part == b"&& rsync ");
+    beginning.is_empty() || line.starts_with(b"#errno ") || line.starts_with(b"# and ") || is_command
 }
 
 /// The whole file.
@@ -290,6 +312,25 @@ mod tests {
         cd /srv/www && rsync -artuz -R --delete ./ $'--include=/it\'s\n' $'--include=/it\'s\n/***' '--exclude=*' 127.0.0.1::tongbu1
 
         ");
+    }
+
+    #[test]
+    fn what_is_a_record() {
+        let ours = text(&remote(), 10, None, &[("f", Dirt::Touched)]);
+        for begins in [
+            "",
+            &ours,
+            "# and 5 more\n",
+            "#errno -1\ncd /srv/www && rsync -artuz -R \"./f1\" 127.0.0.1::tongbu1 >/dev/null 2>&1 \n\n",
+            "cd /srv/www && rsync -artuz -R \"./f1\" 127.0.0.1::tongbu1 >/dev/null 2>&1 \n\n",
+        ] {
+            assert!(is_record(begins.as_bytes()), "{begins}");
+        }
+        for begins in
+            ["\n", "root:x:0:0:root:/root:/bin/bash\n", "#!/bin/sh\n#errno 1\n", "cd /\nx && rsync y\n"]
+        {
+            assert!(!is_record(begins.as_bytes()), "{begins}");
+        }
     }
 
     #[test]

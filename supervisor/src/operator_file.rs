@@ -5,7 +5,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Metadata, OpenOptions};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
@@ -97,6 +97,19 @@ fn write_over(owner: Owner, path: &Path, contents: &[u8]) -> io::Result<()> {
 /// Whether what stands at `path`, if anything, may be written. Its size in bytes.
 pub fn checked(owner: Owner, path: &Path) -> io::Result<u64> {
     owner.work(|| look_at(owner, path))
+}
+
+/// The first `most` bytes of what stands at `path`; none where nothing does.
+pub fn beginning(owner: Owner, path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    owner.work(|| {
+        let mut bytes = Vec::new();
+        if look_at(owner, path)? > 0 {
+            let file = OpenOptions::new().read(true).custom_flags(flags()).open(path)?;
+            harmless(owner, &file.metadata()?)?;
+            file.take(most).read_to_end(&mut bytes)?;
+        }
+        Ok(bytes)
+    })
 }
 
 fn look_at(owner: Owner, path: &Path) -> io::Result<u64> {

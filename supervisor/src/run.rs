@@ -48,7 +48,12 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> Exit {
         Ok(Command::Explain(config, path)) => explain::run(Path::new(&config), &path),
         Ok(Command::Control(config, request)) => crate::control::client::run(Path::new(&config), &request),
         Ok(Command::Run(settings)) if settings.detach == Detach::Start => detach::start(&settings, &args),
-        Ok(Command::Run(settings)) => mirror(&settings),
+        Ok(Command::Run(settings)) => {
+            if settings.detach == Detach::Detached {
+                detach::keep_name(&args);
+            }
+            mirror(&settings)
+        }
         Err(error) => {
             // Help and version are no errors, and go to standard output.
             let _ = error.print();

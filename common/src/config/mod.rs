@@ -29,7 +29,7 @@ pub use logs::{LogConfig, LogForm, LogTarget};
 pub use page::{PageConfig, PagePlace};
 pub use places::Places;
 pub use privileges::{LimitsTable, Privileges, RoleLimits};
-pub use read::{Parsed, parse, parse_for_plugin};
+pub use read::{Parsed, closest, parse, parse_for_plugin};
 pub use sharing::{Bandwidth, HOURS, Sharing};
 pub use status::{MAX_SOCKET, StatusConfig};
 

@@ -77,9 +77,11 @@ impl Places {
             let bare = bare.strip_prefix(b"[").and_then(|bare| bare.strip_suffix(b"]")).unwrap_or(bare);
             bare == host.as_bytes()
         };
+        // Blanks around it do not count.
+        let is_module = |said: &OsStr| said.as_bytes().trim_ascii() == module.as_bytes();
         let all = self.elements().into_iter().filter(|element| element.name == "remote");
         let mut meant =
-            all.filter(|element| is_host(&says(element, "ip")) && says(element, "name") == module);
+            all.filter(|element| is_host(&says(element, "ip")) && is_module(&says(element, "name")));
         let Some(remote) = meant.nth(skip) else { return self.element("remote") };
         let found = remote.attribute(attribute).or_else(|| remote.attribute("ip"));
         found.map_or_else(|| remote.span.clone(), Attribute::place)
@@ -109,12 +111,14 @@ mod tests {
     fn each_thing_is_found_by_what_it_says() {
         let text = br#"<head><sersync><localpath watch="/a"><remote ip="[::1]" name="m"/>
             <remote ip="h" name="m" passwordfile="/p"/><remote ip="h" name="m"/></localpath>
+            <remote ip="b" name=" m " port="1"/>
             <localpath watch="/b"/></sersync><plugin><localpath watch="/b"/></plugin></head>"#;
         let places = Places::new(text);
         let at = |span: Range<usize>| (span.start, std::str::from_utf8(&text[span]).unwrap());
         assert_eq!(at(places.attribute("localpath", "watch", |it| it == "/b")).1, "/b");
         assert_eq!(at(places.attribute("localpath", "watch", |it| it == "/c")).1, "localpath");
         assert_eq!(at(places.remote("::1", OsStr::new("m"), 0, "port")).1, "[::1]");
+        assert_eq!(at(places.remote("b", OsStr::new("m"), 0, "port")).1, "1", "blanks do not count");
         let (first, second) = (
             at(places.remote("h", OsStr::new("m"), 0, "passwordfile")),
             at(places.remote("h", OsStr::new("m"), 1, "passwordfile")),

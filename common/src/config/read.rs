@@ -28,6 +28,7 @@ use super::{
     Config, Crontab, FailLog, FilterExpression, PluginName, Privileges, Switches, Tree, WatcherKind,
 };
 use crate::confine::Demand;
+pub use names::closest;
 use values::{Reader, bad_expression};
 
 /// Minutes between full syncs when nothing usable is said.

@@ -140,6 +140,10 @@ const fn row(
     Row { outcome, said, attribute, message, cure }
 }
 
+const NAME: &str = "compare HOST with what was meant, see /etc/hosts and /etc/resolv.conf, or write the address into ip=\"…\"";
+const ANOTHER: &str =
+    "something else than rsync --daemon has port PORT of HOST: see what, and correct port=\"…\"";
+
 /// The first row that fits counts.
 #[rustfmt::skip]
 const ROWS: &[Row] = &[
@@ -169,14 +173,18 @@ const ROWS: &[Row] = &[
         "compare it, then `ssh-keyscan -p PORT HOST >> FILE`, and name the file in knownhosts=\"…\""),
     row(None, "permission denied (", "identity", "does not accept the key",
         "add the public half of identity=\"…\" to ~/.ssh/authorized_keys of that user there"),
+    row(None, "did not see server greeting", "port", "does not speak rsync as rsync does", ANOTHER),
+    row(None, "rather than greeting", "port", "does not speak rsync as rsync does", ANOTHER),
+    row(None, "name or service not known", "ip", "has a name that cannot be looked up", NAME),
+    row(None, "failure in name resolution", "ip", "has a name that cannot be looked up", NAME),
+    row(None, "no address associated", "ip", "has a name that cannot be looked up", NAME),
+    row(None, "name does not resolve", "ip", "has a name that cannot be looked up", NAME),
+    row(None, "could not resolve hostname", "ip", "has a name that cannot be looked up", NAME),
+    row(None, "failed to lookup", "ip", "has a name that cannot be looked up", NAME),
     row(None, "not found", "ip", "has no rsync",
         "install rsync there"),
     row(None, "change_dir", "name", "lacks the directory",
         "make the directory there, or correct name=\"…\""),
-    row(None, "name or service not known", "ip", "has a name that cannot be looked up",
-        "correct ip=\"…\", or write the address"),
-    row(None, "failed to lookup", "ip", "has a name that cannot be looked up",
-        "correct ip=\"…\", or write the address"),
     row(Some(Outcome::TimedOut), "", "ip", "does not answer in time",
         "see whether HOST is up, and whether a firewall drops port PORT"),
     row(Some(Outcome::Unreachable), "", "ip", "cannot be reached",
@@ -232,4 +240,43 @@ fn knock(host: &str, port: u16) -> io::Result<()> {
         }
     }
     Err(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use common::config::RsyncOptions;
+
+    use super::*;
+
+    fn judged(outcome: Outcome, tail: &str) -> Verdict {
+        let rsync = RsyncOptions {
+            params: Vec::new(),
+            auth: None,
+            port: None,
+            timeout: None,
+            bwlimit: None,
+            ssh: None,
+        };
+        let remote = Remote { host: "wwww".to_owned(), module: "m".into(), connections: 1, rsync };
+        verdict(&remote, &Ended { outcome, tail: tail.to_owned() })
+    }
+
+    /// The cure was one for a firewall.
+    #[test]
+    fn a_name_that_cannot_be_looked_up_is_called_so() {
+        for said in [
+            "rsync: getaddrinfo: wwww 873: Temporary failure in name resolution",
+            "rsync: [sender] failed to connect: wwww: Name or service not known",
+            "rsync: getaddrinfo: wwww 873: No address associated with hostname",
+            "rsync: getaddrinfo: wwww 873: Name does not resolve",
+            "ssh: Could not resolve hostname wwww: Temporary failure in name resolution",
+        ] {
+            let tail = format!("{said}\nrsync error: error in socket IO (code 10) at clientserver.c(139)\n");
+            let judged = judged(Outcome::Unreachable, &tail);
+            assert_eq!(judged.message, format!("remote wwww::m has a name that cannot be looked up: {said}"));
+            assert!(judged.cure.starts_with("compare wwww with what was meant"), "{}", judged.cure);
+        }
+        let down = judged(Outcome::Unreachable, "rsync: failed to connect to wwww: No route to host (113)");
+        assert!(down.cure.contains("firewall"), "{}", down.cure);
+    }
 }

@@ -90,14 +90,13 @@ fn patterns(findings: &mut Findings, config: &Config, seen: &Seen) {
     for (FilterExpression(expression), matched) in config.filter.iter().zip(&seen.matched) {
         if !matched {
             let place = findings.places.filter_expression(expression);
-            let message =
-                format!("this expression matches none of the {} names that are watched", seen.names);
+            let message = format!("this expression matches no name that is watched (names={})", seen.names);
             let cure = "it has to match the whole path below the watched directory, as `.*\\.gz` does; or leave it out";
             findings.warning(place, message, cure);
         }
     }
     if seen.excluded == seen.names {
-        let message = format!("the filter excludes all {} names that are watched", seen.names);
+        let message = format!("the filter excludes every name that is watched (names={})", seen.names);
         let place = findings.places.element("filter");
         findings.warning(
             place,

@@ -52,6 +52,36 @@ fn stray_words_warn_and_errors_are_errors() {
     assert_eq!(empty.kind(), ErrorKind::ValueValidation);
 }
 
+/// Each started a mirror, with a warning.
+#[test]
+fn a_misspelt_command_starts_no_mirror() {
+    for (line, meant) in [
+        ("chekc", "check"),
+        ("-o x.xml Check", "check"),
+        ("statsu --watch", "status"),
+        ("plna", "plan"),
+        ("-r verfy", "verify"),
+        ("doctro foo", "doctor"),
+    ] {
+        let words = std::iter::once("x").chain(line.split_whitespace());
+        let error = parse(words.map(OsString::from)).unwrap_err();
+        assert!(error.use_stderr(), "{line}");
+        assert!(error.to_string().contains(&format!("did you mean `{meant}`?")), "{line}: {error}");
+    }
+    for line in ["start", "daemon", "foo chekc", "true", "x"] {
+        assert!(!run(line).unwrap().warnings.is_empty(), "{line}");
+    }
+}
+
+/// Behind `--` it is a word that is ignored, and a mirror starts.
+#[test]
+fn nobody_is_told_to_pass_an_option_as_a_word() {
+    let error = parse(["x", "--foo"].map(OsString::from)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::UnknownArgument);
+    let text = error.to_string();
+    assert!(text.contains("'--foo'") && !text.contains("-- --foo") && !text.contains("as a value"), "{text}");
+}
+
 fn asked(line: &str) -> Result<Command, ErrorKind> {
     let args = std::iter::once("sersync-supervisor").chain(line.split_whitespace()).map(OsString::from);
     parse(args).map_err(|error| error.kind())

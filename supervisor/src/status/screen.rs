@@ -68,10 +68,10 @@ fn summary(page: &mut Page, snapshot: &Snapshot) {
         }
     }
     let in_sync = count(Health::InSync);
-    told.push(if in_sync == all {
-        format!("all {all} in sync")
-    } else {
-        format!("{in_sync} of {all} in sync")
+    told.push(match all {
+        1 if in_sync == 1 => "in sync".to_owned(),
+        _ if in_sync == all => format!("all {all} in sync"),
+        _ => format!("{in_sync} of {all} in sync"),
     });
     let stage = match supervisor_words(snapshot.supervisor.state) {
         "" => String::new(),
@@ -180,23 +180,37 @@ fn why(page: &mut Page, it: &Remote, snapshot: &Snapshot) {
     if it.in_flight.iter().any(|flight| flight.stalled) {
         page.note("do: look at the remote and the way there; the transfer is given up after its time limit");
     }
+    held(page, it, tree);
+    let told = it.last_error.as_ref().filter(|error| !error.over).map(|error| error.words.as_str());
+    let is_told = |trouble: &&String| told.is_some_and(|words| trouble.starts_with(words));
+    if let Some(trouble) = it.full_sync.trouble.as_ref().filter(|trouble| !is_told(trouble)) {
+        page.note(&format!("the full sync fails: {trouble}"));
+    }
+    if it.full_sync.owed_since.is_some() && !it.in_flight.iter().any(|flight| flight.work == "full") {
+        page.note("a full sync is owed");
+    }
+}
+
+/// What holds deletions: the brake, or another directory in the place of the watched one.
+fn held(page: &mut Page, it: &Remote, tree: Option<&Tree>) {
     if it.full_sync.held {
         page.note("why: a full sync would delete more than may go at once");
         page.note(DECIDE);
     } else if it.health == Health::Held && tree.is_some_and(|tree| tree.held_deletions > 0) {
         page.note(&format!("why: deletions are held, see {} below", it.tree));
     }
-    let told = it.last_error.as_ref().filter(|error| !error.over).map(|error| error.words.as_str());
-    let is_told = |trouble: &&String| told.is_some_and(|words| trouble.starts_with(words));
-    if let Some(trouble) = it.full_sync.trouble.as_ref().filter(|trouble| !is_told(trouble)) {
-        page.note(&format!("the full sync fails: {trouble}"));
+    let is_replaced = it.health == Health::Held && tree.is_some_and(|tree| tree.state == TreeState::Replaced);
+    if is_replaced {
+        page.note(&format!(
+            "why: another directory stands in place of {}; deletions wait for the old one",
+            it.tree
+        ));
     }
     if it.parked_deletions > 0 {
         page.note(&format!("held for the watched directory: {}", plural(it.parked_deletions, "deletion")));
-        page.note("do: bring it back, or restart the supervisor to accept what stands there");
     }
-    if it.full_sync.owed_since.is_some() && !it.in_flight.iter().any(|flight| flight.work == "full") {
-        page.note("a full sync is owed");
+    if is_replaced || it.parked_deletions > 0 {
+        page.note("do: bring it back, or restart the supervisor to accept what stands there");
     }
 }
 
@@ -294,7 +308,8 @@ fn glued(words: &str) -> String {
     words.replace(' ', "\u{a0}")
 }
 
-fn plural(count: u64, what: &str) -> String {
+/// How many, and of what.
+pub(crate) fn plural(count: u64, what: &str) -> String {
     format!("{} {what}{}", number(count), if count == 1 { "" } else { "s" })
 }
 

@@ -2,7 +2,10 @@
 
 use std::fmt::Write as _;
 use std::fs::{self, Permissions};
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpListener};
 use std::os::unix::fs::PermissionsExt;
+use std::thread;
 
 use crate::support::daemon::{Daemon, free_port};
 use crate::{Ground, diagnostics};
@@ -71,6 +74,35 @@ fn each_remote_is_tried_and_judged() {
     }
     // It was a dry run.
     assert_eq!(fs::read_dir(ground.at("replica")).unwrap().count(), 0);
+}
+
+/// It was said to refuse, and the cure was about rsyncd.conf.
+#[test]
+fn something_else_listens_there() {
+    let ground = Ground::new();
+    // One that says something, and one that only hangs up.
+    for greeting in [&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], b""] {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        // Its thread ends with the test.
+        thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                let _ = stream.write_all(greeting).and_then(|()| stream.shutdown(Shutdown::Write));
+                // What is left unread would reset the connection.
+                let _ = stream.read_to_end(&mut Vec::new());
+            }
+        });
+        let text = format!(
+            "<head><sersync><localpath watch=\"tree\"><remote ip=\"127.0.0.1\" name=\"m\" port=\"{port}\"/></localpath>\
+             <rsync><commonParams params=\"-artz\"/></rsync></sersync><state path=\"@DIR@/state\"/></head>"
+        );
+        let (code, out, _) = ground.check("other.xml", text.as_bytes(), &["--remotes"]);
+        let told = diagnostics(&out);
+        assert_eq!((code, told.len()), (Some(78), 1), "{out}");
+        for words in ["does not speak rsync as rsync does: ", "something else than rsync --daemon has port"] {
+            assert!(told[0].contains(words), "{words}\n{out}");
+        }
+    }
 }
 
 #[test]

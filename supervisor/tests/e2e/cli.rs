@@ -202,6 +202,31 @@ fn detached() {
     wait_until("it ends", SOON, || !processes::lives(pid));
 }
 
+/// Watchdogs of old look for the name that was typed. It was `exe`, and `/proc/self/exe` on the command line.
+#[test]
+fn detached_under_the_name_that_was_typed() {
+    let mut mirror = Mirror::new(Setup::plain());
+    let link = mirror.dir.join("sersync2-of-a-test");
+    symlink(&mirror.setup.program, &link).unwrap();
+    mirror.setup.program = link.clone();
+    let null = fs::File::options().write(true).open("/dev/null").unwrap();
+    let mut parent = supervisor::command(&mirror);
+    parent.args(["-d", "-o"]).arg(&mirror.config).stdin(Stdio::null());
+    let status = parent.stdout(null.try_clone().unwrap()).stderr(null).status().unwrap();
+    assert_eq!(status.code(), Some(0));
+    let typed = link.display().to_string();
+    let all: Vec<_> =
+        processes::all().into_iter().filter(|process| process.command.contains(&typed)).collect();
+    let [left] = &all[..] else { panic!("{all:?}") };
+    let detached = Detached(left.pid);
+    assert!(left.command.starts_with(&format!("{typed} -d -o ")), "{}", left.command);
+    let name = fs::read_to_string(format!("/proc/{}/comm", left.pid)).unwrap();
+    assert_eq!(name.trim_end(), "sersync2-of-a-t");
+    drop(detached);
+    let pid = left.pid;
+    wait_until("it ends", SOON, || !processes::lives(pid));
+}
+
 #[test]
 fn detaching_tells_what_is_wrong() {
     let mirror = Mirror::new(Setup::plain());

@@ -76,13 +76,16 @@ fn traps() {
                 write(&path, "theirs");
                 chown(&path, Some(65534), None).unwrap();
             }
+            "something else" => write(&path, "not a record\n"),
             "symlink" => symlink("/etc/passwd", &path).unwrap(),
             "fifo" => nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap(),
             _ => {}
         }
     };
     let passwd = fs::read("/etc/passwd").unwrap();
-    let traps: [(&str, &str, &str); 4] = [
+    let traps: [(&str, &str, &str); 5] = [
+        // It was written over, and was said to hold records.
+        ("something else", "@DIR@/fail.sh", "it holds something else than records"),
         ("another user's", "@DIR@/fail.sh", "it belongs to another user"),
         ("symlink", "@DIR@/fail.sh", "it is a symlink"),
         ("fifo", "@DIR@/fail.sh", "it is not a plain file"),
@@ -106,6 +109,7 @@ fn traps() {
         let found = mirror.dir.join("fail.sh").symlink_metadata();
         match trap {
             "another user's" => assert!(holds(mirror.dir.join("fail.sh"), "theirs")),
+            "something else" => assert!(holds(mirror.dir.join("fail.sh"), "not a record\n")),
             "symlink" => assert!(found.unwrap().is_symlink()),
             "fifo" => assert!(!found.unwrap().is_file()),
             _ => assert!(!exists(mirror.dir.join("missing"))),
@@ -118,7 +122,7 @@ fn traps() {
 fn an_old_script_is_never_run() {
     let mut mirror = Mirror::new(setup("@DIR@/fail.sh"));
     let (log, ran) = (mirror.dir.join("fail.sh"), mirror.dir.join("ran"));
-    write(&log, format!("touch {}\n", ran.display()));
+    write(&log, format!("#errno 2560\ntouch {}\n\n", ran.display()));
     fs::set_permissions(&log, fs::Permissions::from_mode(0o777)).unwrap();
     mirror.run();
     mirror.wait_logged("it holds records of an earlier run");

@@ -75,7 +75,7 @@ impl Reader {
 
     /// The directory of the state. All of the disk is nobody's.
     fn directory(&mut self, attribute: &Attribute) -> Option<OsString> {
-        let path = self.absolute(attribute)?;
+        let path = self.absolute_as(attribute, "/var/lib/sersync")?;
         if std::path::Path::new(&path).parent().is_none() {
             let help = "write path=\"/var/lib/sersync\", or leave it empty for the usual place";
             self.problem(&attribute.place(), "this is no directory for the state alone", help);

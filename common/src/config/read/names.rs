@@ -152,8 +152,13 @@ fn check_element(element: &Element, known: &Known, problems: &mut Vec<Diagnostic
         let Some(known_child) = known.children.iter().find(|known| known.name == child.name) else {
             let message =
                 format!("`<{}>` holds no element `<{}>`; it is ignored", known.name, quote(&child.name));
-            let close = closest(&child.name, known.children.iter().map(|known| known.name));
-            problems.push(unknown(child.span.clone(), message, close.map(|name| format!("<{name}>"))));
+            let problem = if let Some(help) = home(&child.name, known) {
+                Diagnostic::warning(child.span.clone(), message).with_help(help)
+            } else {
+                let close = closest(&child.name, known.children.iter().map(|known| known.name));
+                unknown(child.span.clone(), message, close.map(|name| format!("<{name}>")))
+            };
+            problems.push(problem);
             continue;
         };
         let earlier = element.children.iter().take(position).any(|other| other.name == child.name);
@@ -176,8 +181,25 @@ fn unknown(span: Span, message: String, close: Option<String>) -> Diagnostic {
     }
 }
 
+/// Where an element of this very name belongs that stands in `wrong`, if it belongs anywhere: who is told
+/// to leave it out, or of another name that is like it, loses a switch.
+fn home(name: &str, wrong: &Known) -> Option<String> {
+    let mut homes = Vec::new();
+    let mut left = vec![(&HEAD, None::<&Known>)];
+    while let Some((known, above)) = left.pop() {
+        if known.children.iter().any(|child| child.name == name) {
+            // Where it stands has the same name.
+            let above = above.filter(|_| known.name == wrong.name);
+            let of = above.map_or_else(String::new, |above| format!(" of `<{}>`", above.name));
+            homes.push(format!("`<{}>`{of}", known.name));
+        }
+        left.extend(known.children.iter().rev().map(|child| (child, Some(known))));
+    }
+    (!homes.is_empty()).then(|| format!("move it into {}", homes.join(" or ")))
+}
+
 /// The name that `written` was probably meant to be.
-pub(super) fn closest(written: &str, names: impl Iterator<Item = &'static str>) -> Option<&'static str> {
+pub fn closest(written: &str, names: impl Iterator<Item = &'static str>) -> Option<&'static str> {
     // Longer than any name with two letters too many: not worth a table.
     if written.len() > 32 {
         return None;
@@ -254,6 +276,37 @@ mod tests {
         for flag in ["-h", "-d", "-r", "-o", "-n", "-m"] {
             let row = format!("| `{flag}");
             assert!(guide.contains(&row), "docs/migrating-from-sersync.md has no row {row}");
+        }
+    }
+
+    /// Whoever did as it was said lost a switch: it was to be left out, or taken for another.
+    #[test]
+    fn a_known_element_in_the_wrong_place_is_told_where_it_belongs() {
+        let text = r#"<head><sersync><localpath watch="/w"><remote ip="h" name="m"/><rsync/></localpath>
+            <filter start="true"/><state/><crontabfilter/><inotify/><deshost/></sersync>
+            <delete start="false"/><rsync/><exclude expression="x"/><failLgo/>
+            <plugin name="socket"><localpath watch="/w"><remote/></localpath></plugin></head>"#;
+        let parsed = super::super::parse(text.as_bytes());
+        assert!(parsed.config.is_some(), "{:?}", parsed.diagnostics);
+        let told = |message: &str| {
+            let mut all = parsed.diagnostics.iter().filter(|it| it.message.contains(message));
+            let told = all.next().unwrap_or_else(|| panic!("{message}: {:?}", parsed.diagnostics));
+            told.help.clone().unwrap_or_default()
+        };
+        for (message, help) in [
+            ("`<localpath>` holds no element `<rsync>`", "move it into `<sersync>`"),
+            ("`<sersync>` holds no element `<filter>`", "move it into `<head>` or `<plugin>`"),
+            ("`<sersync>` holds no element `<state>`", "move it into `<head>`"),
+            ("`<sersync>` holds no element `<crontabfilter>`", "move it into `<crontab>`"),
+            ("`<sersync>` holds no element `<inotify>`", "move it into `<head>`"),
+            ("`<sersync>` holds no element `<deshost>`", "move it into `<localpath>`"),
+            ("`<head>` holds no element `<delete>`", "move it into `<inotify>`"),
+            ("`<head>` holds no element `<rsync>`", "move it into `<sersync>`"),
+            ("`<head>` holds no element `<exclude>`", "move it into `<filter>` or `<crontabfilter>`"),
+            ("`<head>` holds no element `<failLgo>`", "leave it out; docs/configuration.md has all names"),
+            ("`<localpath>` holds no element `<remote>`", "move it into `<localpath>` of `<sersync>`"),
+        ] {
+            assert_eq!(told(message), help, "{message}");
         }
     }
 

@@ -1,8 +1,9 @@
 //! `<remote>`: where a tree goes, and what `<rsync>` says that counts otherwise there.
 
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
+use super::super::diagnostic::quote;
 use super::super::xml::{Attribute, Element, Span};
 use super::super::{Auth, MAX_CONNECTIONS, MAX_REMOTES, Remote, RsyncOptions, Ssh};
 use super::rsync::{Block, Transport};
@@ -51,9 +52,10 @@ impl Reader {
         given.and_then(|most| u8::try_from(most).ok()).unwrap_or(MAX_CONNECTIONS)
     }
 
-    /// A module, or with ssh a path, that rsync takes for nothing else.
+    /// A module, or with ssh a path, that rsync takes for nothing else. Blanks at its end were dropped by the
+    /// original's shell, and rsyncd.conf drops those around a module's name.
     fn module(&mut self, attribute: &Attribute, transport: Transport) -> Option<OsString> {
-        let value = &attribute.value;
+        let value = attribute.value.trim_matches([' ', '\t']);
         if value.contains(['\n', '\r']) {
             let message = "a module name cannot hold a line break";
             self.error(&attribute.span, message, &format!("write {REMOTE}"));
@@ -76,7 +78,16 @@ impl Reader {
             self.error(&attribute.span, format!("the name of a remote cannot begin with `{first}`"), help);
             return None;
         }
-        Some(self.os(attribute))
+        if value.is_empty() {
+            let message = format!("`{}` is empty", attribute.name);
+            self.error(&attribute.place(), message, &format!("write {REMOTE}"));
+            return None;
+        }
+        if value.len() < attribute.value.len() {
+            let message = "the name of a remote begins or ends with a blank, which does not count";
+            self.warning(&attribute.place(), message, &format!("write name=\"{}\"", quote(value)));
+        }
+        Some(OsString::from_vec(self.encoding.bytes(value)))
     }
 
     /// What `<rsync>` says, unless the remote says otherwise.
@@ -86,7 +97,8 @@ impl Reader {
             None => block.params.clone(),
         };
         let own_port = remote.attribute("port").and_then(|port| self.port(port));
-        let own_timeout = remote.attribute("timeout").and_then(|timeout| self.timeout(timeout));
+        let no_limit = "leave it out; there is no limit with <timeout start=\"false\"/> in <rsync>";
+        let own_timeout = remote.attribute("timeout").and_then(|timeout| self.timeout(timeout, no_limit));
         let bwlimit = remote.attribute("bwlimit");
         let options = RsyncOptions {
             auth: self.auth(remote, block, transport),

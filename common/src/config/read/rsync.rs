@@ -61,7 +61,8 @@ impl Reader {
         });
         let timeout = child("timeout").filter(|element| self.is_on(Some(element))).map(|element| {
             let time = element.attribute("time");
-            time.and_then(|time| self.timeout(time)).unwrap_or(DEFAULT_TIMEOUT)
+            let no_limit = "for no limit write <timeout start=\"false\"/>";
+            time.and_then(|time| self.timeout(time, no_limit)).unwrap_or(DEFAULT_TIMEOUT)
         });
         let ssh = child("ssh");
         let key = |name| ssh.and_then(|ssh| ssh.attribute(name)).filter(|given| !given.value.is_empty());
@@ -128,8 +129,12 @@ impl Reader {
         Some(user)
     }
 
-    /// rsync's `--timeout`, in seconds.
-    pub(super) fn timeout(&mut self, attribute: &Attribute) -> Option<u32> {
+    /// rsync's `--timeout`, in seconds. Its 0 is no limit, and `no_limit` says how that is written here.
+    pub(super) fn timeout(&mut self, attribute: &Attribute, no_limit: &str) -> Option<u32> {
+        let value = attribute.value.trim();
+        if !value.is_empty() && value.bytes().all(|byte| byte == b'0') {
+            return self.number_or(attribute, &(1..=MAX_TIMEOUT), no_limit);
+        }
         self.number(attribute, &(1..=MAX_TIMEOUT))
     }
 

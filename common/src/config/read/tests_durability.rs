@@ -155,3 +155,11 @@ fn shown() {
       = help: write path="/var/lib/sersync", or leave it empty for the usual place
     "#);
 }
+
+/// It was told to be a file.
+#[test]
+fn a_relative_state_is_told_of_a_directory() {
+    let parsed = parse(head(r#"<state path="relative"/>"#).as_bytes());
+    let helps: Vec<_> = parsed.diagnostics.iter().map(|it| it.help.as_deref().unwrap_or_default()).collect();
+    assert_eq!(helps, [r#"write path="/var/lib/sersync""#]);
+}

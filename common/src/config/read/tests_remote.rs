@@ -201,3 +201,40 @@ fn what_is_wrong_is_shown() {
       = help: rsync refuses it on any way but to a daemon; leave it out of the parameters of this remote
     "#);
 }
+
+/// The shell of 2.5.4 dropped a blank behind the name; here it became a part of it, and no daemon has such a module.
+#[test]
+fn blanks_around_a_name_do_not_count() {
+    for (name, more) in [("m ", ""), (" m", ""), ("\tm  ", ""), ("/srv/m ", " ssh=\"true\"")] {
+        let text = broken("name=\"m\"", &format!("name=\"{name}\"{more}"));
+        assert_eq!(config(&text).trees[0].remotes[0].module, name.trim(), "{name:?}");
+        let [told] = &parse(text.as_bytes()).diagnostics[..] else { panic!("{name:?}") };
+        let help = format!("write name=\"{}\"", name.trim());
+        assert_eq!(
+            (told.severity, told.help.as_deref()),
+            (Severity::Warning, Some(help.as_str())),
+            "{name:?}"
+        );
+        assert!(told.message.contains("begins or ends with a blank"), "{}", told.message);
+    }
+    // One within it is its own.
+    assert_eq!(messages(&broken("name=\"m\"", "name=\"m n\"")), [""; 0]);
+    assert_eq!(messages(&broken("name=\"m\"", "name=\" \"")), ["`name` is empty"]);
+}
+
+/// rsync takes 0 for no limit; here a switch says so, and "write a number" sent people astray.
+#[test]
+fn a_time_limit_of_nothing_is_told_of_the_switch() {
+    let help = |text: String| {
+        let [told] = &parse(text.as_bytes()).diagnostics[..] else { panic!("{text}") };
+        assert_eq!(told.severity, Severity::Error);
+        told.help.clone().unwrap()
+    };
+    for zero in ["0", " 00 "] {
+        let block = help(text("", &format!("<timeout start=\"true\" time=\"{zero}\"/>")));
+        assert_eq!(block, "for no limit write <timeout start=\"false\"/>");
+        let own = help(text(&format!("timeout=\"{zero}\""), ""));
+        assert_eq!(own, "leave it out; there is no limit with <timeout start=\"false\"/> in <rsync>");
+    }
+    assert_eq!(help(text("timeout=\"x\"", "")), "write timeout=\"number\"");
+}

@@ -113,6 +113,16 @@ impl Reader {
 
     /// A number that is refused when it is out of range.
     pub(super) fn number(&mut self, attribute: &Attribute, range: &RangeInclusive<u32>) -> Option<u32> {
+        self.number_or(attribute, range, &format!("write {}=\"number\"", attribute.name))
+    }
+
+    /// The same, with a cure of its own.
+    pub(super) fn number_or(
+        &mut self,
+        attribute: &Attribute,
+        range: &RangeInclusive<u32>,
+        help: &str,
+    ) -> Option<u32> {
         let number = number(&attribute.value).filter(|number| range.contains(number));
         if number.is_none() {
             let message = format!(
@@ -121,7 +131,7 @@ impl Reader {
                 range.start(),
                 range.end()
             );
-            self.problem(&attribute.place(), message, &format!("write {}=\"number\"", attribute.name));
+            self.problem(&attribute.place(), message, help);
         }
         number
     }
@@ -176,13 +186,18 @@ impl Reader {
 
     /// An absolute path, for a file that other programs open.
     pub(super) fn absolute(&mut self, attribute: &Attribute) -> Option<OsString> {
+        self.absolute_as(attribute, "/path/of/the/file")
+    }
+
+    /// An absolute path, with an example of one for whoever wrote another.
+    pub(super) fn absolute_as(&mut self, attribute: &Attribute, example: &str) -> Option<OsString> {
         let path = self.os(attribute);
         if attribute.value.contains(|c: char| c.is_ascii_control()) {
             self.problem(&attribute.place(), "control characters cannot stand here", "write it on one line");
             return None;
         }
         if !Path::new(&path).is_absolute() {
-            let help = format!("write {}=\"/path/of/the/file\"", attribute.name);
+            let help = format!("write {}=\"{example}\"", attribute.name);
             self.problem(&attribute.place(), "the path is not absolute", &help);
             return None;
         }

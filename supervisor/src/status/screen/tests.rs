@@ -127,3 +127,32 @@ fn what_hides_is_shown() {
     assert_eq!(clean("a\u{202e}b\u{1b}[2J\u{200b}"), "a\\u{202e}b\\u{1b}[2J\\u{200b}");
     assert_eq!(clean("目录 é ok"), "目录 é ok");
 }
+
+/// "all 1 in sync" is no English.
+#[test]
+fn one_remote_alone() {
+    let mut snapshot = example();
+    snapshot.remotes = vec![remote("10.0.0.2::web", Health::InSync)];
+    snapshot.health = Health::InSync;
+    let text = draw(&snapshot, 80, Colour::None);
+    assert_eq!(text.lines().nth(1), Some("in sync"), "{text}");
+    snapshot.remotes[0].health = Health::Behind;
+    assert_eq!(draw(&snapshot, 80, Colour::None).lines().nth(1), Some("1 behind, 0 of 1 in sync"));
+}
+
+/// The remote was HELD, and nothing behind it said why.
+#[test]
+fn a_replaced_root_says_why_it_holds() {
+    let mut snapshot = example();
+    snapshot.remotes = vec![remote("10.0.0.2::web", Health::Held)];
+    snapshot.trees.truncate(1);
+    (snapshot.trees[0].state, snapshot.trees[0].held_deletions) = (TreeState::Replaced, 0);
+    for parked in [0, 3] {
+        snapshot.remotes[0].parked_deletions = parked;
+        let text = draw(&snapshot, 120, Colour::None);
+        let why = "why: another directory stands in place of /srv/www; deletions wait for the old one";
+        let cure = "do: bring it back, or restart the supervisor to accept what stands there";
+        assert!(text.contains(why) && text.matches(cure).count() == 1, "{text}");
+        assert_eq!(text.contains("held for the watched directory: 3 deletions"), parked == 3, "{text}");
+    }
+}
