@@ -91,6 +91,40 @@ fn the_death_of_a_syncer_costs_no_rescan() {
     assert!(full_syncs <= 2, "{full_syncs}");
 }
 
+/// A removal waits for a remote that is down, and goes when the same name holds something else, of which
+/// no watcher ever hears: it was sent, and nobody knew its name.
+#[test]
+fn what_was_sent_while_nobody_watched_goes_too() {
+    let mut mirror = Mirror::start(Setup::plain());
+    for file in ["d/old", "x", "stays"] {
+        write(mirror.source(file), "old");
+    }
+    mirror.wait_equal(SOON);
+    mirror.daemon.end(Signal::SIGKILL);
+    fs::remove_dir_all(mirror.source("d")).unwrap();
+    fs::remove_file(mirror.source("x")).unwrap();
+    mirror.wait_logged("remote down");
+    // Each death makes the next start later: after these it is seconds away.
+    let supervisor = mirror.supervisor().pid();
+    for deaths in 1..=7 {
+        wait_until("a watcher lives", RECOVERED, || !processes::roles(supervisor, "watcher").is_empty());
+        for pid in processes::roles(supervisor, "watcher") {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+        let died = || count(&mirror.log(), &["child died", "role=watcher"]) >= deaths;
+        wait_until("its death is known", RECOVERED, died);
+    }
+    write(mirror.source("d/new"), "new");
+    write(mirror.source("x"), "new");
+    mirror.daemon.again();
+    wait_until("it is sent", RECOVERED, || {
+        holds(mirror.replica("d/new"), "new") && holds(mirror.replica("x"), "new")
+    });
+    fs::remove_dir_all(mirror.source("d")).unwrap();
+    fs::remove_file(mirror.source("x")).unwrap();
+    mirror.wait_equal(RECOVERED);
+}
+
 /// A transfer that takes minutes, and is under way.
 fn busy() -> Mirror {
     // One that waits for work is replaced when its turn comes, which these tests do not wait for.

@@ -91,6 +91,8 @@ fn a_root_renamed_away_and_replaced() {
         send(&mirror, "new");
         send(&mirror, "dir/newer");
         expect_all(&mirror, &NAMES);
+        let (status, said) = mirror.ask(&["wait", "--timeout", "1"]);
+        assert!(status == Some(1) && said.contains(" tree=replaced"), "{said}");
         // What happens at the old place is nobody's business.
         fs::remove_file(mirror.dir.join("elsewhere/one")).unwrap();
         write(mirror.dir.join("elsewhere/strange"), "strange");

@@ -132,8 +132,13 @@ impl Dispatcher {
                     let pending = remote.pending();
                     let held =
                         self.trees.get(usize::from(remote.tree.0)).map_or(0, |tree| tree.brake.names());
+                    let tree = match self.permits(remote.tree) {
+                        Some((_, Deletions::Travel)) => "",
+                        Some((_, Deletions::Held)) => " tree=replaced",
+                        None => " tree=unwatched",
+                    };
                     let text = format!(
-                        "not confirmed remote={} state={state} pending={pending} held_deletions={held}",
+                        "not confirmed remote={} state={state} pending={pending} held_deletions={held}{tree}",
                         remote.label
                     );
                     say(out, waiting.client, text);
@@ -153,7 +158,9 @@ impl Dispatcher {
     fn has_arrived(&self, now: Duration, id: RemoteId, stage: Stage) -> bool {
         let Stage::Arriving(since) = stage else { return false };
         let Some(remote) = self.remotes.get(usize::from(id.0)) else { return true };
-        let seen = self.permits(remote.tree).is_some() && !self.is_finding(now, remote.tree);
+        // Where another directory stands in its place, removals wait for the right one.
+        let is_there = matches!(self.permits(remote.tree), Some((_, Deletions::Travel)));
+        let seen = is_there && !self.is_finding(now, remote.tree);
         let held = self.trees.get(usize::from(remote.tree.0)).is_some_and(|tree| tree.brake.names() > 0);
         seen && !held && !remote.holds_full() && remote.is_confirmed(since)
     }
