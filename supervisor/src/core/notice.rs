@@ -86,9 +86,13 @@ pub fn caught_up(tree: &str, changed: u64, gone: u64) -> Action {
     Action::Log(Level::Info, format!("caught up tree={tree} changed={changed} gone={gone}"))
 }
 
-/// A remote is new to the config.
-pub fn seeded(remote: &str) -> Action {
-    let text = format!("remote new remote={remote}: it gets the whole tree; nothing is deleted there");
+/// A remote is new to the config. `deletions`: what becomes of what only it has.
+pub fn seeded(remote: &str, deletions: Deletions) -> Action {
+    let what = match deletions {
+        Deletions::Held => "it gets the whole tree; nothing is deleted there",
+        Deletions::Travel => "a full sync makes it equal, and deletes what only it has",
+    };
+    let text = format!("remote new remote={remote}: {what}");
     Action::Log(Level::Info, text)
 }
 
@@ -254,7 +258,7 @@ pub fn turn(remote: &Remote, turn: Turn, end: &JobEnd) -> Option<Action> {
         Turn::Failed => {
             let reason = fact("reason", reason(end.outcome));
             let text = format!(
-                "remote down remote={label} state={} reason=\"{reason}\" status={status} pending={pending}{said}",
+                "remote down remote={label} state={}{reason} status={status} pending={pending}{said}",
                 remote.standing().as_str()
             );
             (Level::Error, text)
