@@ -9,7 +9,7 @@ use std::fmt;
 use std::io::{self, LineWriter};
 use std::os::unix::ffi::OsStrExt;
 
-use bstr::ByteSlice;
+use bstr::{ByteSlice, ByteVec};
 use log::{Level, LevelFilter};
 use simplelog::{ConfigBuilder, WriteLogger};
 
@@ -42,6 +42,19 @@ pub fn escape(bytes: &[u8]) -> String {
         text.push_str(&chunk.invalid().escape_ascii().to_string());
     }
     text
+}
+
+/// What may stand between the quotes of `key="…"`: whatever the words are, they do not end there.
+pub fn in_quotes(words: &str) -> String {
+    words.replace('\\', r"\\").replace('"', r#"\""#)
+}
+
+/// The words again of which [`in_quotes`] or a path of ours made that. Bytes that are no text stay as they are, and
+/// so does `\u{…}`, which a path has for what cannot be seen.
+pub fn out_of_quotes(text: &str) -> String {
+    // No quote stands there but behind a backslash of its own, and bstr leaves those two alone.
+    let plain = Vec::unescape_bytes(text.replace(r#"\""#, r"\x22"));
+    String::from_utf8(plain).unwrap_or_else(|_| text.to_owned())
 }
 
 /// A word as a shell would want it, in one line: for commands that are shown to people, never
@@ -80,4 +93,24 @@ fn bare() -> ConfigBuilder {
         .set_location_level(LevelFilter::Off)
         .set_max_level(LevelFilter::Error);
     config
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn names_with_odd_characters() {
+        assert_eq!(in_quotes(r#"open "a\#377" b=c"#), r#"open \"a\\#377\" b=c"#);
+        assert_eq!(out_of_quotes(r#"\"a\" \n\\n"#), "\"a\" \n\\n");
+        assert_eq!(out_of_quotes(r#"\"\xff"#), r#"\"\xff"#);
+    }
+
+    proptest! {
+        #[test]
+        fn there_and_back(words: String) {
+            prop_assert_eq!(out_of_quotes(&in_quotes(&words)), words);
+        }
+    }
 }

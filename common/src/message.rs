@@ -28,6 +28,9 @@ pub const BUSY_BEAT_SECS: u64 = 2;
 pub const IDLE_BEAT_SECS: u64 = 60;
 /// Most bytes of a transfer's messages that travel up, in bytes.
 pub const MAX_TAIL: usize = 2048;
+/// With these words begins the tail of a transfer for which no rsync was started, since the remote's port
+/// is closed; the port and the kernel's reason follow.
+pub const NOT_STARTED: &str = "no rsync was started: ";
 /// Most bytes that the paths of one job may take, as [`batch`] packs them: an order fits one message of
 /// the channel.
 pub const MAX_JOB_BYTES: usize = 150 << 10;

@@ -231,9 +231,9 @@ pub struct LastError {
     pub words: String,
     /// What to do about it.
     pub cure: String,
-    /// rsync's exit status, or minus a signal.
+    /// rsync's exit status, or minus a signal; what it would have been where only the port was knocked at.
     pub status: i32,
-    /// The end of what rsync said, escaped.
+    /// The end of what rsync said, escaped; where none was started, why.
     pub said: String,
     /// Whether a transfer was done since.
     pub over: bool,

@@ -150,6 +150,9 @@ impl Child {
             let mut command = Command::new("/proc/self/exe");
             command.arg0(format!("sersync: {name}")).args(["role", word, rendezvous]).env_clear();
             command.env("RES_OPTIONS", confine::RESOLVER_OPTIONS);
+            // Keys typed at the supervisor, and what ends its whole group (`timeout`, say), are not meant for
+            // a role: it is needed until all is sent, and the supervisor ends it by itself.
+            command.process_group(0);
             command.stdin(Stdio::from(theirs)).stdout(output).stderr(log_end);
             // Not waited for through std: the event loop reaps every child by its pid.
             command.spawn().map(|child| child.id().cast_signed())

@@ -74,8 +74,11 @@ impl Demo {
         let config = directory.path().join("confxml.xml");
         fs::write(&config, config_text(&source, port))?;
         say(&format!("source   {}\nreplica  rsync://127.0.0.1:{port}/demo", source.display()));
-        let supervisor =
-            Command::new("/proc/self/exe").arg("-r").arg("-o").arg(&config).stdin(Stdio::null()).spawn()?;
+        let mut supervisor = Command::new("/proc/self/exe");
+        supervisor.arg("-r").arg("-o").arg(&config).stdin(Stdio::null());
+        // Elsewhere it would stay.
+        supervisor.arg("--state-dir").arg(directory.path().join("state"));
+        let supervisor = supervisor.spawn()?;
         Ok(Demo {
             _supervisor: Owned(supervisor),
             _daemon: daemon,
@@ -195,8 +198,8 @@ fn config_text(source: &Path, port: u16) -> String {
     format!(
         "<head>\n  <inotify><createFile start=\"true\"/><attrib start=\"true\"/></inotify>\n  <sersync>\n    \
          <localpath watch=\"{}\"><remote ip=\"127.0.0.1\" name=\"demo\"/></localpath>\n    \
-         <rsync><commonParams params=\"-artz\"/><userDefinedPort start=\"true\" port=\"{port}\"/></rsync>\n  \
-         </sersync>\n</head>\n",
+         <rsync><commonParams params=\"-artz\"/><userDefinedPort start=\"true\" port=\"{port}\"/></rsync>\n    \
+         <failLog path=\"\"/>\n  </sersync>\n</head>\n",
         source.display()
     )
 }

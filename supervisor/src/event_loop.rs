@@ -46,6 +46,7 @@ use crate::plan::Plan;
 use crate::privileges::Grounds;
 use crate::recent::{Left, Recent};
 use crate::runtime::Runtime;
+use crate::say::FullSyncs;
 use crate::uids::Uids;
 
 use status::Lookout;
@@ -86,6 +87,7 @@ pub struct EventLoop {
     /// The first root of each tree.
     originals: BTreeMap<TreeId, RootId>,
     full_sync: bool,
+    full_syncs: FullSyncs,
     /// Told once everything watches.
     on_ready: Option<Box<dyn FnOnce()>>,
     /// Uids under which operators' programs run. What they leave running is theirs.
@@ -166,6 +168,7 @@ impl EventLoop {
             settled: BTreeSet::new(),
             originals: BTreeMap::new(),
             full_sync,
+            full_syncs: FullSyncs::default(),
             on_ready: None,
             spared: BTreeSet::new(),
             guardian: None,

@@ -32,7 +32,8 @@ const MAX_LOGGED: u32 = 1000;
 pub struct JobEnd {
     /// The worst of all its runs.
     pub outcome: Outcome,
-    /// rsync's exit status, or minus the signal that ended it; 0 when none was started.
+    /// rsync's exit status, or minus the signal that ended it; 0 when none was started, but for a port that
+    /// is closed: what it would have been.
     pub status: i32,
     /// The end of what rsync said, escaped, lines joined by newlines.
     pub tail: String,
@@ -95,7 +96,7 @@ impl Worker {
         // A try at a dead port costs next to nothing, an rsync ten milliseconds.
         if let Some(error) = reach::knock(&self.slice.remote, self.unreached) {
             self.unreached = self.unreached.saturating_add(1);
-            return JobEnd { outcome: Outcome::Unreachable, tail: error, ..JobEnd::good() };
+            return reach::not_started(&self.slice.remote, &error);
         }
         let mut warm = std::mem::replace(&mut self.warm, Warmth::new(None));
         // Closed at the end of the job: an open root would keep its filesystem from being

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use common::config::Remote;
-use common::message::Outcome;
+use common::message::{NOT_STARTED, Outcome};
 
 use crate::argv::{port, sets};
 use crate::job::JobEnd;
@@ -17,6 +17,10 @@ const TRIES: u32 = 10;
 
 /// rsync's words when nobody listens there, and its exit status when nobody answers.
 const NOBODY: (&str, i32) = ("failed to connect", 35);
+
+/// What rsync's exit status would have been: its own for sockets, ssh's when that has no connection.
+const SOCKET: i32 = 10;
+const SSH: i32 = 255;
 
 /// Whether a job did not even get a connection. Who hangs up is there, and is not knocked at.
 pub(crate) fn was_nobody_there(end: &JobEnd) -> bool {
@@ -36,6 +40,13 @@ pub(crate) fn knock(remote: &Remote, failures: u32) -> Option<String> {
     TcpStream::connect_timeout(&address, PATIENCE).err().map(|error| format!("{address}: {error}"))
 }
 
+/// How a job ends whose remote did not open when it was knocked at. `error`: what went wrong. It is told as
+/// rsync would have ended, since the fail log and whoever reads the status count on that.
+pub(crate) fn not_started(remote: &Remote, error: &str) -> JobEnd {
+    let status = if remote.rsync.ssh.is_some() { SSH } else { SOCKET };
+    JobEnd { outcome: Outcome::Unreachable, status, tail: format!("{NOT_STARTED}{error}"), ..JobEnd::good() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -52,6 +63,12 @@ mod tests {
         drop(listener);
         assert!(knock(&remote, 1).is_some_and(|error| error.contains("refused")));
         assert_eq!(knock(&remote, 10), None, "now and then rsync has a try");
+        let end = not_started(&remote, &knock(&remote, 11).unwrap());
+        assert_eq!((end.outcome, end.status), (Outcome::Unreachable, 10));
+        assert!(end.tail.starts_with("no rsync was started: 127.0.0.1:"), "{end:?}");
+        remote.rsync.ssh = Some(common::config::Ssh::default());
+        assert_eq!(not_started(&remote, "").status, 255);
+        remote.rsync.ssh = None;
         // Who has to be looked up is not asked.
         remote.host = "localhost".to_owned();
         assert_eq!(knock(&remote, 1), None);

@@ -227,9 +227,11 @@ pub enum SyncerReport {
         ticket: u64,
         /// How it ended.
         outcome: Outcome,
-        /// rsync's exit status, or minus the signal that ended it; 0 when none was started.
+        /// rsync's exit status, or minus the signal that ended it; 0 when none was started, but for a port
+        /// that is closed: what it would have been.
         status: i32,
-        /// The end of what rsync said, escaped, at most [`MAX_TAIL`](super::MAX_TAIL) bytes.
+        /// The end of what rsync said, escaped, at most [`MAX_TAIL`](super::MAX_TAIL) bytes; our own words
+        /// when none was started.
         tail: String,
         /// After [`Outcome::Partial`]: which paths of the batch failed, at most one frame of them.
         /// The rest is as it is here. `None` where that could not be found out.

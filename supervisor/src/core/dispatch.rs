@@ -240,6 +240,7 @@ impl Dispatcher {
             Input::Reload(reload) => self.reload(now, *reload, out),
             Input::Drain => self.drain(now, out),
         }
+        self.carry_later(now, out);
         self.pump(now, out);
         self.keep(now, out);
         self.answer(now, out);

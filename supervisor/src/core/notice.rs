@@ -2,6 +2,7 @@
 //! Lines state facts as `key=value`; one line a change of state, none a failure.
 
 use common::event::Dirt;
+use common::log::in_quotes;
 use common::message::{Deletions, LossCause, Outcome, RootLoss};
 use common::path::RelPath;
 use log::Level;
@@ -94,9 +95,13 @@ pub fn unproven(tree: &str) -> Action {
     Action::Log(Level::Warn, text)
 }
 
-/// A remote is new to the config.
-pub fn seeded(remote: &str) -> Action {
-    let text = format!("remote new remote={remote}: it gets the whole tree; nothing is deleted there");
+/// A remote is new to the config. `deletions`: what becomes of what only it has.
+pub fn seeded(remote: &str, deletions: Deletions) -> Action {
+    let what = match deletions {
+        Deletions::Held => "it gets the whole tree; nothing is deleted there",
+        Deletions::Travel => "a full sync makes it equal, and deletes what only it has",
+    };
+    let text = format!("remote new remote={remote}: {what}");
     Action::Log(Level::Info, text)
 }
 
@@ -153,8 +158,8 @@ pub fn arrived(remote: &str, path: &RelPath, dirt: Dirt) -> Action {
 /// A comparison could not be made.
 pub fn not_compared(remote: &str, end: &JobEnd) -> String {
     format!(
-        "not compared remote={remote} reason=\"{}\" status={}{}",
-        reason(end.outcome),
+        "not compared remote={remote}{} status={}{}",
+        fact("reason", reason(end.outcome)),
         end.status,
         said(&end.tail)
     )
@@ -260,9 +265,9 @@ pub fn turn(remote: &Remote, turn: Turn, end: &JobEnd) -> Option<Action> {
     let (level, text) = match turn {
         Turn::None => return None,
         Turn::Failed => {
-            let reason = reason(end.outcome);
+            let reason = fact("reason", reason(end.outcome));
             let text = format!(
-                "remote down remote={label} state={} reason=\"{reason}\" status={status} pending={pending}{said}",
+                "remote down remote={label} state={}{reason} status={status} pending={pending}{said}",
                 remote.standing().as_str()
             );
             (Level::Error, text)
@@ -274,7 +279,7 @@ pub fn turn(remote: &Remote, turn: Turn, end: &JobEnd) -> Option<Action> {
         Turn::Quarantined(paths) => {
             let first = remote.quarantined().next();
             let first = first.map_or_else(String::new, |(path, entry, reason)| {
-                format!(" first={path} attempts={} reason=\"{reason}\"", entry.attempts)
+                format!(" first={path} attempts={}{}", entry.attempts, fact("reason", reason))
             });
             let text = format!(
                 "quarantine remote={label} paths={paths}{first}; they are tried again, ever less often, and keep nobody waiting"
@@ -285,10 +290,9 @@ pub fn turn(remote: &Remote, turn: Turn, end: &JobEnd) -> Option<Action> {
             (Level::Info, format!("quarantine over remote={label} paths={paths}: they are as they should be"))
         }
         Turn::FullFailed => {
-            let reason = reason(end.outcome);
-            let text = format!(
-                "full sync failed remote={label} reason=\"{reason}\" status={status}{said}; it is tried again"
-            );
+            let reason = fact("reason", reason(end.outcome));
+            let text =
+                format!("full sync failed remote={label}{reason} status={status}{said}; it is tried again");
             (Level::Error, text)
         }
         Turn::Synced => (Level::Info, format!("full sync done remote={label}")),
@@ -394,5 +398,27 @@ fn said(tail: &str) -> String {
         return String::new();
     }
     let from = tail.ceil_char_boundary(tail.len().saturating_sub(MAX_SAID));
-    format!(" said=\"{}\"", tail.get(from..).unwrap_or_default().replace('\n', "; "))
+    fact("said", &tail.get(from..).unwrap_or_default().replace('\n', "; "))
+}
+
+/// ` key="words"`. They may be anybody's: rsync repeats the names of files.
+pub fn fact(key: &str, words: &str) -> String {
+    format!(" {key}=\"{}\"", in_quotes(words))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A name of a file became facts of its own.
+    #[test]
+    fn what_rsync_says_forges_no_fact() {
+        let tail = "rsync: mkstemp \"a\" status=0 said=\"\\#377\" (in m) failed: Permission denied (13)\n";
+        let wanted =
+            r#" said="rsync: mkstemp \"a\" status=0 said=\"\\#377\" (in m) failed: Permission denied (13)""#;
+        assert_eq!(said(tail), wanted);
+        // What is cut off is cut off before.
+        let long = said(&"\"".repeat(2 * MAX_SAID));
+        assert_eq!(long, format!(" said=\"{}\"", "\\\"".repeat(MAX_SAID)));
+    }
 }

@@ -3,7 +3,9 @@
 //! A job reads a path when its turn comes, which may be long after the path was reported. What it finds
 //! there and nobody reports, since the watcher has just died or lost events, and what is gone again before
 //! a watcher looks, would stay on the remote for ever: neither the watcher nor the index has its name. So
-//! what was carried since the watcher last spoke is carried once more when somebody watches again.
+//! what was carried since the watcher last spoke is carried once more when somebody watches again: removals,
+//! which were decided on before, at once; directories with all below them when the tree was compared, since
+//! by then it is known whether they are still to be there. What was reported as it is has its name in the index.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -23,6 +25,8 @@ const SIGN: Duration = Duration::from_secs(1);
 pub struct Unproven {
     /// Each path, how it was dirty, and when the last job with it ended.
     carried: HashMap<RelPath, (Dirt, Duration)>,
+    /// What waits for the tree to be compared.
+    later: Vec<Change>,
     /// When the last job with a path ended that found no room.
     beyond: Option<Duration>,
     /// When full syncs that delete ended.
@@ -48,8 +52,10 @@ impl Unproven {
     /// A job that began at `since` has carried these. Those that have to be carried once more at once: it
     /// may have read them before somebody watched.
     pub fn carried(&mut self, now: Duration, since: Duration, paths: Vec<(RelPath, Dirt)>) -> Vec<Change> {
+        let paths = paths.into_iter().filter(|(_, dirt)| may_hide(*dirt));
         if since < self.seen_since {
-            return paths.into_iter().map(|(path, dirt)| change(path, dirt)).collect();
+            let again = paths.map(|(path, dirt)| change(path, dirt)).collect();
+            return self.put_off(again);
         }
         for (path, dirt) in paths {
             if let Some(known) = self.carried.get_mut(&path) {
@@ -91,13 +97,32 @@ impl Unproven {
             let is_there = |it: &RelPath| it == path || it.is_below(path) || path.is_below(it);
             let there = self.carried.iter().filter(|(it, _)| is_there(it));
             let changes = there.map(|(it, (dirt, _))| change(it.clone(), *dirt)).collect();
-            return Again { changes: sorted(changes), ..Again::default() };
+            return Again { changes: self.put_off(changes), ..Again::default() };
         }
         self.seen_since = now;
         let changes = std::mem::take(&mut self.carried);
         let changes = changes.into_iter().map(|(path, (dirt, _))| change(path, dirt)).collect();
         let full = std::mem::take(&mut self.full).into_keys().collect();
-        Again { changes: sorted(changes), full, more: self.beyond.take().is_some() }
+        Again { changes: self.put_off(changes), full, more: self.beyond.take().is_some() }
+    }
+
+    /// True when something waits for the tree to be compared.
+    pub fn waits(&self) -> bool {
+        !self.later.is_empty()
+    }
+
+    /// It was.
+    pub fn compared(&mut self) -> Vec<Change> {
+        std::mem::take(&mut self.later)
+    }
+
+    /// Keeps directories for later; the others, in their order.
+    fn put_off(&mut self, mut changes: Vec<Change>) -> Vec<Change> {
+        changes.sort_unstable_by(|one, other| one.path.cmp(&other.path));
+        let (now, later): (Vec<Change>, Vec<Change>) =
+            changes.into_iter().partition(|change| change.dirt != Dirt::Deep);
+        self.later.extend(later.into_iter().take(MOST.saturating_sub(self.later.len())));
+        now
     }
 }
 
@@ -106,9 +131,13 @@ fn change(path: RelPath, dirt: Dirt) -> Change {
     Change { path, dirt, mask: 0 }
 }
 
-fn sorted(mut changes: Vec<Change>) -> Vec<Change> {
-    changes.sort_unstable_by(|one, other| one.path.cmp(&other.path));
-    changes
+/// Whether a job may have brought over, under such a path, what nobody reported: something new where
+/// something was removed, or something in a directory.
+fn may_hide(dirt: Dirt) -> bool {
+    match dirt {
+        Dirt::Removed | Dirt::RemovedDir | Dirt::Deep => true,
+        Dirt::Touched | Dirt::Sweep => false,
+    }
 }
 
 #[cfg(test)]
@@ -132,10 +161,10 @@ mod tests {
     fn what_ended_before_the_last_sign_but_one_is_proven() {
         let mut unproven = Unproven::default();
         for (now, name) in [(1, "a"), (3, "b"), (5, "c")] {
-            assert!(unproven.carried(at(now), at(now), vec![(path(name), Dirt::Touched)]).is_empty());
+            assert!(unproven.carried(at(now), at(now), vec![(path(name), Dirt::Removed)]).is_empty());
             unproven.sign(at(now + 1));
         }
-        assert_eq!(again(&mut unproven, 9), ["\"c\" Touched"]);
+        assert_eq!(again(&mut unproven, 9), ["\"c\" Removed"]);
         assert!(again(&mut unproven, 9).is_empty());
     }
 
@@ -152,10 +181,22 @@ mod tests {
         assert_eq!((all.full, all.more), (vec![RemoteId(3)], false));
     }
 
+    /// Its removal, if nobody saw it, is judged first.
+    #[test]
+    fn a_directory_waits_until_the_tree_was_compared() {
+        let mut unproven = Unproven::default();
+        unproven.carried(at(1), at(1), vec![(path("d"), Dirt::Deep), (path("f"), Dirt::Touched)]);
+        assert!(again(&mut unproven, 2).is_empty());
+        assert!(unproven.carried(at(3), at(1), vec![(path("e"), Dirt::Deep)]).is_empty());
+        assert!(unproven.waits());
+        assert_eq!(unproven.compared(), [change(path("d"), Dirt::Deep), change(path("e"), Dirt::Deep)]);
+        assert!(!unproven.waits());
+    }
+
     #[test]
     fn a_part_of_a_tree() {
         let mut unproven = Unproven::default();
-        let paths = ["a", "a/b", "a/b/c", "ab", "c"].map(|name| (path(name), Dirt::Touched));
+        let paths = ["a", "a/b", "a/b/c", "ab", "c"].map(|name| (path(name), Dirt::Removed));
         unproven.carried(at(1), at(1), paths.to_vec());
         let there = unproven.seen_again(at(2), &path("a/b")).changes;
         assert_eq!(
@@ -167,7 +208,7 @@ mod tests {
     #[test]
     fn no_more_than_a_bound_and_that_is_known() {
         let mut unproven = Unproven::default();
-        let many = (0..=MOST).map(|n| (path(&n.to_string()), Dirt::Touched)).collect();
+        let many = (0..=MOST).map(|n| (path(&n.to_string()), Dirt::Removed)).collect();
         unproven.carried(at(1), at(1), many);
         let all = unproven.seen_again(at(2), &RelPath::root());
         assert_eq!((all.changes.len(), all.more), (MOST, true));

@@ -23,7 +23,6 @@ use crate::operator_file::{self, Owner};
 use crate::privileges;
 use crate::recent::Recent;
 use crate::runtime::Runtime;
-use crate::say::say_full_sync;
 
 impl EventLoop {
     pub(super) fn perform(&mut self, actions: Vec<Action>) {
@@ -123,7 +122,7 @@ impl EventLoop {
         if let (Role::Syncer(id, _), Work::Full, true) = (role, &job.work, self.full_sync)
             && let Some(slice) = self.plan.sync_slice(id, child.confinement.clone())
         {
-            say_full_sync(&slice, job.deletions);
+            self.full_syncs.begins(id, ticket, &slice, job.deletions);
         }
         if !child.send_job(ticket, job) {
             // Its death will be reported by the kernel, and the job goes back then.

@@ -152,6 +152,9 @@ impl EventLoop {
                     return Err("done with a job that it was not given".to_owned());
                 }
                 child.ticket = None;
+                if let Role::Syncer(id, _) = role {
+                    self.full_syncs.ended(id, ticket, outcome);
+                }
                 clean(&mut tail);
                 self.core.moved_bytes(self.now(), role, bytes);
                 for path in failed.iter_mut().flatten() {

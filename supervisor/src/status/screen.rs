@@ -3,6 +3,7 @@
 
 mod page;
 
+use common::message::NOT_STARTED;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -162,7 +163,8 @@ fn why(page: &mut Page, it: &Remote, snapshot: &Snapshot) {
         page.note(&format!("why: {}", error.words));
         page.note(&format!("do: {}", error.cure));
         if !error.said.is_empty() {
-            page.note(&format!("rsync said: {}", error.said.replace('\n', "; ")));
+            let who = if error.said.starts_with(NOT_STARTED) { "" } else { "rsync said: " };
+            page.note(&format!("{who}{}", error.said.replace('\n', "; ")));
         }
     }
     let tree = snapshot.trees.iter().find(|tree| tree.path == it.tree);

@@ -321,3 +321,28 @@ fn no_rsync_no_start() {
     assert_eq!(output.status.code(), Some(69));
     assert!(String::from_utf8_lossy(&output.stderr).contains("rsync is not in PATH"));
 }
+
+/// A state in root's own directory was.
+#[test]
+fn a_demo_leaves_nothing_behind() {
+    let mirror = Mirror::new(Setup::plain());
+    let (temporary, out) = (mirror.dir.join("temporary"), mirror.dir.join("out"));
+    fs::create_dir(&temporary).unwrap();
+    let mut command = supervisor::command(&mirror);
+    command.arg("demo").env("TMPDIR", &temporary).env("XDG_STATE_HOME", mirror.dir.join("states"));
+    command.stdin(Stdio::null()).stdout(fs::File::create(&out).unwrap());
+    command.stderr(fs::File::create(mirror.dir.join("err")).unwrap());
+    let mut demo = command.spawn().unwrap();
+    let said = || fs::read_to_string(&out).unwrap();
+    wait_until("it shows a change", SOON, || said().contains("a new file                   on the remote"));
+    kill(Pid::from_raw(demo.id().cast_signed()), Signal::SIGINT).unwrap();
+    assert_eq!(demo.wait().unwrap().code(), Some(0), "{}", said());
+    assert!(said().contains("nothing is left behind"), "{}", said());
+    assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0);
+    let own = mirror.dir.file_name().unwrap().to_string_lossy().replace('-', "%2d");
+    let states = ["/var/lib/sersync".into(), mirror.dir.join("states")];
+    for state in states.iter().flat_map(|states| fs::read_dir(states).into_iter().flatten().flatten()) {
+        let name = state.file_name().to_string_lossy().into_owned();
+        assert!(!name.contains(&own), "{name}");
+    }
+}

@@ -3,16 +3,19 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::fs;
+use std::os::unix::process::CommandExt;
+use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::churn::Churn;
 use crate::support::random::{Random, seed};
+use crate::support::supervisor::{self, Supervisor};
 use crate::support::{
     LOCALHOST, Mirror, Over, SOON, Setup, holds, pause, processes, scale, wait_until, write,
 };
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
 /// The pause before a restart doubles with each death, up to half a minute; so does that before
@@ -213,4 +216,35 @@ fn a_second_term_ends_at_once() {
     mirror.supervisor().signal(Signal::SIGTERM);
     assert_eq!(mirror.supervisor().wait_end(Duration::from_secs(2)).code(), Some(0));
     expect_gone(&family);
+}
+
+/// The watcher ended with it, and a new one had to find what happened meanwhile.
+#[test]
+fn what_ends_the_whole_group_is_for_the_supervisor() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let mut mirror = Mirror::new(Setup::plain());
+        let log = mirror.dir.join("log");
+        let output = fs::File::create(&log).unwrap();
+        let mut command = supervisor::command(&mirror);
+        command.args(mirror.setup.arguments(&mirror.config)).process_group(0).stdin(Stdio::null());
+        command.stdout(output.try_clone().unwrap()).stderr(output);
+        mirror.adopt(Supervisor::of(command.spawn().unwrap(), &log));
+        mirror.supervisor().wait_watching(1);
+        // The stop takes as long as the remote does not answer.
+        mirror.daemon.signal(Signal::SIGSTOP);
+        write(mirror.source("f"), "1");
+        pause(Duration::from_millis(500));
+        let roles = |mirror: &mut Mirror| {
+            [mirror.supervisor().child("watcher"), mirror.supervisor().child("syncer0")]
+        };
+        let before = roles(&mut mirror);
+        killpg(Pid::from_raw(mirror.supervisor().pid()), signal).unwrap();
+        mirror.wait_logged("stopping: sending what is pending");
+        pause(Duration::from_secs(1));
+        assert_eq!(roles(&mut mirror), before, "{signal}");
+        mirror.daemon.signal(Signal::SIGCONT);
+        assert_eq!(mirror.supervisor().wait_end(SOON).code(), Some(0), "{}", mirror.log());
+        assert!(holds(mirror.replica("f"), "1"));
+        assert_eq!(mirror.logged("nobody watched for a while"), 0, "{}", mirror.log());
+    }
 }

@@ -4,8 +4,10 @@
 
 use std::fs;
 use std::process::Stdio;
+use std::time::Duration;
 
-use crate::support::{LOCALHOST, Mirror, SOON, Setup, Supervisor, supervisor, wait_until, write};
+use crate::support::daemon::{Daemon, OTHERHOST};
+use crate::support::{LOCALHOST, Mirror, SOON, Setup, Supervisor, pause, supervisor, wait_until, write};
 
 /// A mirror with `<debug start="true"/>`.
 fn debugging(setup: Setup) -> Mirror {
@@ -132,4 +134,25 @@ fn lines_that_scripts_look_for() {
     assert_eq!(text.lines().filter(|line| line.starts_with("execute command: ")).count(), 2);
     // Standard error is for the log.
     assert!(text.lines().all(|line| !line.contains("[INFO]") && !line.contains("[WARN]")), "{text}");
+}
+
+/// Of a remote that is down it was said at each try.
+#[test]
+fn a_full_sync_is_said_once() {
+    let mut mirror = Mirror::new(Setup::plain().remotes(&[LOCALHOST, OTHERHOST]).flags(&["-r"]));
+    write(mirror.source("f"), "1");
+    mirror.run();
+    let said = |mirror: &Mirror| {
+        let log = mirror.log();
+        let of_it = |line: &&str| line.starts_with("execute command: ") && line.ends_with(" 127.0.0.2::m1/");
+        log.lines().filter(of_it).count()
+    };
+    mirror.wait_logged("remote down remote=127.0.0.2::m1");
+    // Three tries at least.
+    pause(Duration::from_secs(3));
+    assert_eq!(said(&mirror), 1, "{}", mirror.log());
+    let modules = [("m1".to_owned(), mirror.replicas[1].clone())];
+    let _other = Daemon::start(&mirror.dir.join("other.conf"), OTHERHOST, mirror.port, &modules).unwrap();
+    mirror.wait_logged("full sync done remote=127.0.0.2::m1");
+    assert_eq!(said(&mirror), 1, "{}", mirror.log());
 }

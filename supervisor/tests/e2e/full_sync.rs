@@ -135,3 +135,29 @@ fn every_minute() {
         assert!(kept && excluded, "{}", replica.display());
     }
 }
+
+/// It was said that nothing is deleted there, and then it was.
+#[test]
+fn what_becomes_of_a_new_remote_is_told() {
+    let both = Setup::plain().remotes(&[LOCALHOST, LOCALHOST]);
+    for (flags, said) in [
+        (&[][..], "it gets the whole tree; nothing is deleted there"),
+        (&["-r"], "a full sync makes it equal, and deletes what only it has"),
+    ] {
+        let mut mirror = Mirror::new(both.clone().remotes(&[LOCALHOST]));
+        write(mirror.source("ours"), "ours");
+        mirror.copy();
+        mirror.learn();
+        mirror.stop();
+        let replica = mirror.dir.join("replica1");
+        write(replica.join("theirs"), "only there");
+        mirror.daemon.add_modules(&[("m1".to_owned(), replica.clone())]);
+        mirror.setup = both.clone().flags(flags);
+        mirror.reconfigure();
+        mirror.run();
+        mirror.wait_logged(&format!("remote new remote=127.0.0.1::m1: {said}"));
+        mirror.wait_logged("full sync done remote=127.0.0.1::m1");
+        assert!(holds(replica.join("ours"), "ours"));
+        assert_eq!(exists(replica.join("theirs")), flags.is_empty());
+    }
+}

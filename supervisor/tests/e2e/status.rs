@@ -110,9 +110,15 @@ fn a_remote_that_is_down() {
     );
     assert!(remote.pending == 1 && remote.behind_seconds.is_some() && remote.down_since.is_some());
     assert!(!error.cure.is_empty() && snapshot.remotes[0].health <= Health::Behind);
+    let knocked = |it: &Snapshot| {
+        let error = it.remotes[1].last_error.as_ref();
+        error.is_some_and(|error| error.status == 10 && error.said.starts_with("no rsync was started: "))
+    };
+    wait_told(&mirror, "it is knocked at", knocked);
     let (code, screen) = ask(&mirror, &[]);
     assert_eq!(code, Some(1));
-    for words in ["DOWN     127.0.0.2::m1", "why: ", "do: ", "down for "] {
+    for words in ["DOWN     127.0.0.2::m1", "why: ", "do: ", "down for ", "no rsync was started: 127.0.0.2:"]
+    {
         assert!(screen.contains(words), "{words}: {screen}");
     }
     let modules = [("m1".to_owned(), mirror.replicas[1].clone())];

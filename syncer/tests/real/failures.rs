@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use common::config::Auth;
 use common::event::Dirt::{Deep, Removed, Sweep, Touched};
 use common::event::RootId;
-use common::message::{Deletions, Outcome, Work};
+use common::message::{Deletions, Load, Outcome, Work};
 
 use crate::mirror::{Mirror, batch};
 
@@ -75,6 +75,13 @@ fn a_closed_port() {
     let end = mirror.run(batch(&[("a", Touched), ("b", Deep)]));
     assert_eq!((end.outcome, end.status), (Outcome::Unreachable, 10), "{end:?}");
     assert!(end.tail.contains("Connection refused"), "{}", end.tail);
+    // From the second time on it is only knocked at: that ended with 0, which the fail log told as success.
+    let mut worker = mirror.worker();
+    for said in ["failed to connect", "no rsync was started: 127.0.0.1:"] {
+        let end = mirror.run_with(&mut worker, batch(&[("a", Touched)]), Load::Any, Vec::new());
+        assert_eq!((end.outcome, end.status), (Outcome::Unreachable, 10), "{end:?}");
+        assert!(end.tail.contains(said) && end.tail.contains("Connection refused"), "{}", end.tail);
+    }
 }
 
 #[test]

@@ -248,7 +248,7 @@ fn where_the_remote_refuses() {
     for option in ["backup", "backup-dir", "delete-excluded"] {
         let mirror = Mirror::start_with(&format!("refuse options = {option}"));
         for n in 0..FILES {
-            mirror.write(&format!("old/f{n}"));
+            mirror.write(format!("old/f{n}"));
         }
         assert_eq!(mirror.run(common::message::Work::Full).outcome, Outcome::Done);
         rename(&mirror, "old", "new");

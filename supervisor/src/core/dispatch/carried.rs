@@ -41,6 +41,28 @@ impl Dispatcher {
         }
     }
 
+    /// Directories go once more when their tree was compared, and nothing of it is held.
+    pub(super) fn carry_later(&mut self, now: Duration, out: &mut Vec<Action>) {
+        for id in (0_u16..).map(TreeId).take(self.trees.len()) {
+            let Some(tree) = self.trees.get(usize::from(id.0)) else { return };
+            if !tree.unproven.waits() {
+                continue;
+            }
+            let is_there = matches!(tree.guard.permits(), Some((_, Deletions::Travel)));
+            let is_quiet = is_there && tree.sight == Sight::Whole && tree.brake.names() == 0;
+            // Without names to compare with a full sync makes up for it, or nothing does.
+            let compares = self.compares(id);
+            if compares && (!is_quiet || self.is_finding(now, id)) {
+                continue;
+            }
+            let Some(tree) = self.trees.get_mut(usize::from(id.0)) else { return };
+            let later = tree.unproven.compared();
+            if compares {
+                self.give(now, id, &later, out);
+            }
+        }
+    }
+
     /// What was carried while perhaps nobody watched.
     pub(super) fn carry_again(&mut self, now: Duration, id: TreeId, again: Again, out: &mut Vec<Action>) {
         self.give(now, id, &again.changes, out);

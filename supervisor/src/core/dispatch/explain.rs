@@ -7,7 +7,7 @@ use common::path::RelPath;
 
 use super::Dispatcher;
 use super::requests::{FINE, UNKNOWN, say};
-use crate::core::notice::word;
+use crate::core::notice::{fact, word};
 use crate::core::remote::{Remote, Whereabouts};
 use crate::core::{Action, ClientId};
 
@@ -53,7 +53,7 @@ fn line(now: Duration, remote: &Remote, found: &Whereabouts) -> String {
         words.push(format!("waits_s={} next_try_s={}", since.as_secs(), next.as_secs()));
         if waits.attempts > 0 {
             let quarantine = if waits.in_quarantine { " quarantine=yes" } else { "" };
-            words.push(format!("failed={}{quarantine} reason=\"{}\"", waits.attempts, waits.reason));
+            words.push(format!("failed={}{quarantine}{}", waits.attempts, fact("reason", &waits.reason)));
         }
     }
     words.extend(found.covered.then(|| "waits_with=a directory above it".to_owned()));

@@ -6,6 +6,7 @@ use std::time::Duration;
 use common::event::TreeId;
 use common::filter::EntryKind;
 use common::keep::{Durable, Edit, Find, FindKind, HeldDelete, KeeperReport, Knowledge, LastRun, Trouble};
+use common::message::Deletions;
 use common::path::RelPath;
 use log::Level;
 
@@ -201,7 +202,10 @@ impl Dispatcher {
             let is_new = self.past.greeted.insert(id) && knowledge != Knowledge::None && !self.past.damaged;
             if let (Some(remote), true) = (self.remotes.get_mut(usize::from(id)), is_new) {
                 remote.seed(now);
-                out.push(notice::seeded(&remote.label));
+                // It may be owed more than that: each start with -r makes all of them equal.
+                let mirrors = self.delete && remote.wants_mirror();
+                let deletions = if mirrors { Deletions::Travel } else { Deletions::Held };
+                out.push(notice::seeded(&remote.label, deletions));
             }
             if let Some(keeping) = &mut self.keeping {
                 keeping.edit([Edit::Known(id)]);

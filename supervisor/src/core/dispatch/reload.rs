@@ -6,6 +6,7 @@ use std::time::Duration;
 use common::config::{DeleteGuard, Sharing};
 use common::event::{Change, TreeId};
 use common::filter::{EntryKind, Filter};
+use common::message::Deletions;
 use common::path::RelPath;
 
 use super::{AuditPlan, Dispatcher, Tree};
@@ -233,7 +234,7 @@ impl Dispatcher {
             remote.hold_deletions(now);
         }
         remote.seed(now);
-        out.push(notice::seeded(&remote.label));
+        out.push(notice::seeded(&remote.label, Deletions::Held));
         tree.remotes.push(RemoteId(id));
         self.remotes.push(remote);
         self.past.greeted.insert(id);

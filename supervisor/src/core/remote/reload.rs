@@ -44,6 +44,11 @@ impl Remote {
         self.want_full(now, Deletions::Held);
     }
 
+    /// Whether a full sync waits that deletes.
+    pub fn wants_mirror(&self) -> bool {
+        self.full.wanted == Some(Deletions::Travel)
+    }
+
     /// True while the lane has to bring, or brings, the whole tree to a new remote.
     pub fn is_seeding(&self, lane: Lane) -> bool {
         let waits = self.full.wanted.is_some() && !self.audit.1;

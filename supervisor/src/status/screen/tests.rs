@@ -42,6 +42,19 @@ fn all_is_well() {
     assert!(colours.contains("\u{1b}[32m") && !colours.contains("[33m") && !colours.contains("[1;31m"));
 }
 
+/// Who was only knocked at made rsync say what it never did.
+#[test]
+fn whose_words_they_are() {
+    let mut snapshot = example();
+    let error = snapshot.remotes.iter_mut().find_map(|it| it.last_error.as_mut()).unwrap();
+    error.said = format!("{NOT_STARTED}10.0.0.3:873: Connection refused (os error 111)");
+    let text = draw(&snapshot, 120, Colour::None);
+    assert!(
+        text.contains("  no rsync was started: 10.0.0.3:873: ") && !text.contains("rsync said"),
+        "{text}"
+    );
+}
+
 #[test]
 fn colours_change_nothing_but_colours() {
     for width in [40, 80, 120] {
