@@ -109,7 +109,7 @@ fn what_was_sent_while_nobody_watched_goes_too() {
     mirror.wait_logged("remote down");
     // Each death makes the next start later: after these it is seconds away.
     let supervisor = mirror.supervisor().pid();
-    for deaths in 1..=7 {
+    for deaths in 1..=5 {
         wait_until("a watcher lives", RECOVERED, || !processes::roles(supervisor, "watcher").is_empty());
         for pid in processes::roles(supervisor, "watcher") {
             let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
