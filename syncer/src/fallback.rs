@@ -27,8 +27,8 @@ impl Transfers<'_> {
         if !can_erase(&self.worker.slice.remote.rsync.params) {
             return;
         }
-        self.clear_the_way(gone);
-        if !goes_on(self.outcome()) {
+        if self.clear_the_way(gone) != Outcome::Done {
+            self.complaints.unclear = true;
             return;
         }
         for names in gone.chunks(NAMES_A_RUN) {
@@ -54,14 +54,15 @@ impl Transfers<'_> {
 
     /// Has each directory in which a name is missing be a directory over there. Where a symlink is in its
     /// place, the run that removes would follow it, and remove what somebody else has behind it.
-    fn clear_the_way(&mut self, gone: &[RelPath]) {
+    fn clear_the_way(&mut self, gone: &[RelPath]) -> Outcome {
         let is_here = |path: &&[u8]| self.root.kind(path) == Kind::Directory;
         let nearest = |name: &RelPath| RelPath::new(name.ancestors().filter(is_here).last()?).ok();
         let ways: BTreeSet<RelPath> = gone.iter().filter_map(nearest).collect();
-        if !ways.is_empty() {
-            let (errand, mut ways) = (Errand::Send(Form::Shallow, Deletions::Held), ways.iter());
-            self.transfer(errand, &mut |buffer| feed(&mut ways, buffer));
+        if ways.is_empty() {
+            return Outcome::Done;
         }
+        let (errand, mut ways) = (Errand::Send(Form::Shallow, Deletions::Held), ways.iter());
+        self.transfer(errand, &mut |buffer| feed(&mut ways, buffer))
     }
 }
 

@@ -48,8 +48,10 @@ impl Transfers<'_> {
     fn promising<'m>(&self, lists: &Lists, moves: &'m [Move]) -> Vec<&'m Move> {
         let slice = &self.worker.slice;
         let deletes = argv::possible(slice, self.deletions, self.abilities) == Deletions::Travel;
+        // An old rsync follows symlinks where it keeps what it removes.
+        let is_careful = self.abilities.missing_args.is_there();
         let by_times = self.by == Comparison::Times && argv::may_move(slice);
-        if !deletes || !by_times || !self.worker.filter.is_empty() || lists.whole.is_some() {
+        if !deletes || !is_careful || !by_times || !self.worker.filter.is_empty() || lists.whole.is_some() {
             return Vec::new();
         }
         // What is above it has to be here, so that it can be sent.

@@ -56,7 +56,8 @@ fn group(findings: &mut Findings, element: &str, name: Option<&str>, lack: &str)
 
 fn socket(findings: &mut Findings, element: &str, path: Option<&OsStr>, lack: &str) {
     let Some(directory) = path.and_then(|path| Path::new(path).parent()) else { return };
-    if !directory.is_dir() {
+    // systemd makes those there as the service starts.
+    if !directory.is_dir() && !directory.starts_with("/run") {
         let place = findings.places.attribute(element, "socket", |_| true);
         let message =
             format!("there is no directory {} for the socket, and {lack}", Shown(directory.as_os_str()));

@@ -180,6 +180,11 @@ impl Brake {
         self.held.iter()
     }
 
+    /// Whether any is held.
+    pub fn holds_any(&self) -> bool {
+        !self.held.is_empty()
+    }
+
     /// How many names are held.
     pub fn names(&self) -> u64 {
         self.held.values().map(|gone| gone.names).fold(0, u64::saturating_add)

@@ -240,7 +240,7 @@ impl Dispatcher {
             Input::Reload(reload) => self.reload(now, *reload, out),
             Input::Drain => self.drain(now, out),
         }
-        self.carry_later(now, out);
+        self.carry_again(now, out);
         self.pump(now, out);
         self.keep(now, out);
         self.answer(now, out);
@@ -387,7 +387,7 @@ impl Dispatcher {
         }
         out.extend(notice::turn(remote, turn, end));
         out.extend(remote.arrivals());
-        self.note_carried(now, id, carried, out);
+        self.note_carried(now, id, carried);
         self.replace_stale(now, role, out);
         let Some(remote) = self.remotes.get_mut(usize::from(id.0)) else { return };
         if audited {

@@ -86,7 +86,7 @@ pub fn caught_up(tree: &str, changed: u64, gone: u64) -> Action {
     Action::Log(Level::Info, format!("caught up tree={tree} changed={changed} gone={gone}"))
 }
 
-/// More was carried while perhaps nobody watched than is remembered.
+/// Something was carried while perhaps nobody watched, and is not carried once more.
 pub fn unproven(tree: &str) -> Action {
     let text = format!(
         "sent unseen tree={tree}: what was made and removed again while nobody watched may have been sent, and stay on \

@@ -3,17 +3,15 @@
 //! A job reads a path when its turn comes, which may be long after the path was reported. What it finds
 //! there and nobody reports, since the watcher has just died or lost events, and what is gone again before
 //! a watcher looks, would stay on the remote for ever: neither the watcher nor the index has its name. So
-//! what was carried since the watcher last spoke is carried once more when somebody watches again: removals,
-//! which were decided on before, at once; directories with all below them when the tree was compared, since
-//! by then it is known whether they are still to be there. What was reported as it is has its name in the index.
+//! removals, and directories with all below them, that were carried since the watcher last spoke are carried
+//! once more. Not before the tree was compared: until then nobody knows whether what was put into their place
+//! is to be there, and what is gone has been judged. What was reported as it is has its name in the index.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use common::event::{Change, Dirt};
 use common::path::RelPath;
-
-use super::RemoteId;
 
 /// Most paths that are remembered.
 pub const MOST: usize = 100_000;
@@ -25,56 +23,49 @@ const SIGN: Duration = Duration::from_secs(1);
 pub struct Unproven {
     /// Each path, how it was dirty, and when the last job with it ended.
     carried: HashMap<RelPath, (Dirt, Duration)>,
+    /// When something ended last that cannot be carried once more: a path without room, a full sync.
+    lost: Option<Duration>,
     /// What waits for the tree to be compared.
-    later: Vec<Change>,
-    /// When the last job with a path ended that found no room.
-    beyond: Option<Duration>,
-    /// When full syncs that delete ended.
-    full: BTreeMap<RemoteId, Duration>,
+    later: BTreeMap<RelPath, Dirt>,
+    /// Something cannot be carried once more, and nobody was told.
+    untold: bool,
     /// Since when somebody watches without a gap.
     seen_since: Duration,
     /// When the watcher last spoke.
     sign: Duration,
 }
 
-/// What is to be carried once more.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Again {
-    /// To each remote of the tree.
-    pub changes: Vec<Change>,
-    /// All of the tree, with deletions, to these.
-    pub full: Vec<RemoteId>,
-    /// There were more paths than are remembered.
-    pub more: bool,
+/// Whether a job may have brought over, under such a path, what nobody reported: something new where
+/// something was removed, or something in a directory.
+pub fn may_hide(dirt: Dirt) -> bool {
+    match dirt {
+        Dirt::Removed | Dirt::RemovedDir | Dirt::Deep => true,
+        Dirt::Touched | Dirt::Sweep => false,
+    }
 }
 
 impl Unproven {
-    /// A job that began at `since` has carried these. Those that have to be carried once more at once: it
-    /// may have read them before somebody watched.
-    pub fn carried(&mut self, now: Duration, since: Duration, paths: Vec<(RelPath, Dirt)>) -> Vec<Change> {
-        let paths = paths.into_iter().filter(|(_, dirt)| may_hide(*dirt));
-        if since < self.seen_since {
-            let again = paths.map(|(path, dirt)| change(path, dirt)).collect();
-            return self.put_off(again);
-        }
+    /// A job that began at `since` has carried these, of all of which [`may_hide`] is true.
+    pub fn carried(&mut self, now: Duration, since: Duration, paths: Vec<(RelPath, Dirt)>) {
         for (path, dirt) in paths {
-            if let Some(known) = self.carried.get_mut(&path) {
+            if since < self.seen_since {
+                // It may have read this before somebody watched.
+                self.put_off(path, dirt);
+            } else if let Some(known) = self.carried.get_mut(&path) {
                 *known = (known.0.then(dirt), now);
             } else if self.carried.len() < MOST {
                 self.carried.insert(path, (dirt, now));
             } else {
-                self.beyond = Some(now);
+                self.lost = Some(now);
             }
         }
-        Vec::new()
     }
 
-    /// A full sync that deletes is over; whether another one has to follow at once.
-    pub fn synced(&mut self, now: Duration, since: Duration, remote: RemoteId) -> bool {
-        if since >= self.seen_since {
-            self.full.insert(remote, now);
-        }
-        since < self.seen_since
+    /// A full sync that deletes is over. A tree in which events are lost all the time would have them without
+    /// end, if each was repeated.
+    pub fn synced(&mut self, now: Duration, since: Duration) {
+        self.untold |= since < self.seen_since;
+        self.lost = Some(now);
     }
 
     /// The watcher speaks, and somebody watches: what ended before it spoke last is proven.
@@ -83,27 +74,23 @@ impl Unproven {
             return;
         }
         let before = std::mem::replace(&mut self.sign, now);
+        self.lost = self.lost.filter(|ended| *ended >= before);
         self.carried.retain(|_, (_, ended)| *ended >= before);
-        self.full.retain(|_, ended| *ended >= before);
-        self.beyond = self.beyond.filter(|ended| *ended >= before);
         if self.carried.is_empty() {
             self.carried = HashMap::new();
         }
     }
 
-    /// Somebody watches again from now on; what is at or below `path` was not seen for a while.
-    pub fn seen_again(&mut self, now: Duration, path: &RelPath) -> Again {
-        if !path.is_root() {
-            let is_there = |it: &RelPath| it == path || it.is_below(path) || path.is_below(it);
-            let there = self.carried.iter().filter(|(it, _)| is_there(it));
-            let changes = there.map(|(it, (dirt, _))| change(it.clone(), *dirt)).collect();
-            return Again { changes: self.put_off(changes), ..Again::default() };
+    /// Somebody watches again from now on; what is at, above or below `path` was not seen for a while.
+    pub fn seen_again(&mut self, now: Duration, path: &RelPath) {
+        if path.is_root() {
+            self.seen_since = now;
+            self.untold |= self.lost.take().is_some();
         }
-        self.seen_since = now;
-        let changes = std::mem::take(&mut self.carried);
-        let changes = changes.into_iter().map(|(path, (dirt, _))| change(path, dirt)).collect();
-        let full = std::mem::take(&mut self.full).into_keys().collect();
-        Again { changes: self.put_off(changes), full, more: self.beyond.take().is_some() }
+        let is_there = |it: &RelPath| it == path || it.is_below(path) || path.is_below(it);
+        for (path, (dirt, _)) in self.carried.extract_if(|it, _| is_there(it)).collect::<Vec<_>>() {
+            self.put_off(path, dirt);
+        }
     }
 
     /// True when something waits for the tree to be compared.
@@ -111,32 +98,38 @@ impl Unproven {
         !self.later.is_empty()
     }
 
-    /// It was.
+    /// It was: what has to be carried once more.
     pub fn compared(&mut self) -> Vec<Change> {
-        std::mem::take(&mut self.later)
+        let later = std::mem::take(&mut self.later);
+        later.into_iter().map(|(path, dirt)| Change { path, dirt, mask: 0 }).collect()
     }
 
-    /// Keeps directories for later; the others, in their order.
-    fn put_off(&mut self, mut changes: Vec<Change>) -> Vec<Change> {
-        changes.sort_unstable_by(|one, other| one.path.cmp(&other.path));
-        let (now, later): (Vec<Change>, Vec<Change>) =
-            changes.into_iter().partition(|change| change.dirt != Dirt::Deep);
-        self.later.extend(later.into_iter().take(MOST.saturating_sub(self.later.len())));
-        now
+    /// None of it is to be carried once more.
+    pub fn give_up(&mut self) {
+        self.untold |= self.waits();
+        self.later.clear();
     }
-}
 
-/// Nobody saw what happened to it.
-fn change(path: RelPath, dirt: Dirt) -> Change {
-    Change { path, dirt, mask: 0 }
-}
+    /// Leaves out what does not travel any more.
+    pub fn forget(&mut self, excludes: impl Fn(&RelPath, bool) -> bool) {
+        let goes = |path: &RelPath, dirt: Dirt| !excludes(path, dirt != Dirt::Removed);
+        self.carried.retain(|path, (dirt, _)| goes(path, *dirt));
+        self.later.retain(|path, dirt| goes(path, *dirt));
+    }
 
-/// Whether a job may have brought over, under such a path, what nobody reported: something new where
-/// something was removed, or something in a directory.
-fn may_hide(dirt: Dirt) -> bool {
-    match dirt {
-        Dirt::Removed | Dirt::RemovedDir | Dirt::Deep => true,
-        Dirt::Touched | Dirt::Sweep => false,
+    /// Whether something cannot be carried once more of which nobody was told; from now on somebody was.
+    pub fn is_untold(&mut self) -> bool {
+        std::mem::take(&mut self.untold)
+    }
+
+    fn put_off(&mut self, path: RelPath, dirt: Dirt) {
+        if let Some(known) = self.later.get_mut(&path) {
+            *known = known.then(dirt);
+        } else if self.later.len() < MOST {
+            self.later.insert(path, dirt);
+        } else {
+            self.untold = true;
+        }
     }
 }
 
@@ -152,45 +145,49 @@ mod tests {
         RelPath::new(text).unwrap()
     }
 
-    fn again(unproven: &mut Unproven, now: u64) -> Vec<String> {
-        let again = unproven.seen_again(at(now), &RelPath::root());
-        again.changes.iter().map(|it| format!("{} {:?}", it.path, it.dirt)).collect()
+    fn again(unproven: &mut Unproven, now: u64, below: &RelPath) -> Vec<String> {
+        unproven.seen_again(at(now), below);
+        unproven.compared().iter().map(|it| format!("{} {:?}", it.path, it.dirt).replace('"', "")).collect()
     }
 
     #[test]
     fn what_ended_before_the_last_sign_but_one_is_proven() {
         let mut unproven = Unproven::default();
         for (now, name) in [(1, "a"), (3, "b"), (5, "c")] {
-            assert!(unproven.carried(at(now), at(now), vec![(path(name), Dirt::Removed)]).is_empty());
+            unproven.carried(at(now), at(now), vec![(path(name), Dirt::Removed)]);
             unproven.sign(at(now + 1));
         }
-        assert_eq!(again(&mut unproven, 9), ["\"c\" Removed"]);
-        assert!(again(&mut unproven, 9).is_empty());
+        assert_eq!(again(&mut unproven, 9, &RelPath::root()), ["c Removed"]);
+        assert!(again(&mut unproven, 9, &RelPath::root()).is_empty());
     }
 
     #[test]
     fn a_job_from_before_somebody_watched_again_is_repeated() {
         let mut unproven = Unproven::default();
         unproven.seen_again(at(5), &RelPath::root());
-        let deep = vec![(path("d"), Dirt::RemovedDir)];
-        assert_eq!(unproven.carried(at(6), at(4), deep.clone()), [change(path("d"), Dirt::RemovedDir)]);
-        assert!(unproven.synced(at(6), at(4), RemoteId(0)));
-        assert!(unproven.carried(at(6), at(5), deep).is_empty());
-        assert!(!unproven.synced(at(7), at(5), RemoteId(3)));
-        let all = unproven.seen_again(at(8), &RelPath::root());
-        assert_eq!((all.full, all.more), (vec![RemoteId(3)], false));
+        let deep = vec![(path("d"), Dirt::Deep)];
+        unproven.carried(at(6), at(5), deep.clone());
+        assert!(!unproven.waits());
+        unproven.carried(at(6), at(4), deep);
+        assert!(unproven.waits());
+        unproven.give_up();
+        assert!(unproven.is_untold() && !unproven.is_untold() && !unproven.waits());
     }
 
-    /// Its removal, if nobody saw it, is judged first.
     #[test]
-    fn a_directory_waits_until_the_tree_was_compared() {
+    fn of_a_full_sync_somebody_is_told() {
         let mut unproven = Unproven::default();
-        unproven.carried(at(1), at(1), vec![(path("d"), Dirt::Deep), (path("f"), Dirt::Touched)]);
-        assert!(again(&mut unproven, 2).is_empty());
-        assert!(unproven.carried(at(3), at(1), vec![(path("e"), Dirt::Deep)]).is_empty());
-        assert!(unproven.waits());
-        assert_eq!(unproven.compared(), [change(path("d"), Dirt::Deep), change(path("e"), Dirt::Deep)]);
-        assert!(!unproven.waits());
+        unproven.synced(at(1), at(1));
+        assert!(!unproven.is_untold());
+        unproven.seen_again(at(2), &RelPath::root());
+        assert!(unproven.is_untold());
+        unproven.synced(at(3), at(1));
+        assert!(unproven.is_untold());
+        unproven.synced(at(4), at(3));
+        unproven.sign(at(5));
+        unproven.sign(at(7));
+        unproven.seen_again(at(8), &RelPath::root());
+        assert!(!unproven.is_untold());
     }
 
     #[test]
@@ -198,11 +195,16 @@ mod tests {
         let mut unproven = Unproven::default();
         let paths = ["a", "a/b", "a/b/c", "ab", "c"].map(|name| (path(name), Dirt::Removed));
         unproven.carried(at(1), at(1), paths.to_vec());
-        let there = unproven.seen_again(at(2), &path("a/b")).changes;
-        assert_eq!(
-            there.iter().map(|it| it.path.to_string()).collect::<Vec<_>>(),
-            ["\"a\"", "\"a/b\"", "\"a/b/c\""]
-        );
+        assert_eq!(again(&mut unproven, 2, &path("a/b")), ["a Removed", "a/b Removed", "a/b/c Removed"]);
+        assert!(again(&mut unproven, 3, &path("a/b")).is_empty());
+    }
+
+    #[test]
+    fn what_is_excluded_by_now_is_left_out() {
+        let mut unproven = Unproven::default();
+        unproven.carried(at(1), at(1), vec![(path("a"), Dirt::Removed), (path("b"), Dirt::Deep)]);
+        unproven.forget(|path, directory| path.as_bytes() == b"b" && directory);
+        assert_eq!(again(&mut unproven, 2, &RelPath::root()), ["a Removed"]);
     }
 
     #[test]
@@ -210,7 +212,7 @@ mod tests {
         let mut unproven = Unproven::default();
         let many = (0..=MOST).map(|n| (path(&n.to_string()), Dirt::Removed)).collect();
         unproven.carried(at(1), at(1), many);
-        let all = unproven.seen_again(at(2), &RelPath::root());
-        assert_eq!((all.changes.len(), all.more), (MOST, true));
+        assert_eq!(again(&mut unproven, 2, &RelPath::root()).len(), MOST);
+        assert!(unproven.is_untold());
     }
 }

@@ -64,6 +64,6 @@ fn a_batch_that_takes_too_much_goes_on_in_halves() {
         let name = format!("file{n:02}");
         fs::rename(held.join(&name), mirror.source(&name)).unwrap();
     }
-    mirror.wait_logged("rsync used up its CPU time, memory or processes: see <limits role=\"syncer\">");
+    mirror.wait_logged("rsync used up its CPU time, memory or processes: see <limits role=\\\"syncer\\\">");
     mirror.wait_equal(Duration::from_secs(120));
 }

@@ -29,6 +29,10 @@ const OPTIONS: &[&str] = &[
     "--delete", "--del", "--delete-before", "--delete-during", "--delete-delay", "--delete-after", "--force",
 ];
 
+/// Those among them that say how to reach the remote.
+const WAYS: &[&str] =
+    &["--timeout", "--contimeout", "--sockopts", "--port", "--address", "--ipv4", "--ipv6", "--protocol"];
+
 /// Whether the user's options let the remote's own files be used, where they are the same by size and time.
 pub(crate) fn may_move(slice: &SyncSlice) -> bool {
     let is_known = |word: &OsString| match word.as_bytes() {
@@ -37,17 +41,33 @@ pub(crate) fn may_move(slice: &SyncSlice) -> bool {
         _ => false,
     };
     let params = &slice.remote.rsync.params;
-    // Where that is, only the remote knows.
-    let is_clear = !slice.remote.module.as_bytes().split_str("/").any(|name| name == b"..");
-    params.iter().all(is_known) && keep_times(params) && is_clear
+    params.iter().all(is_known) && keep_times(params) && is_clear(slice)
+}
+
+/// Whether the way to the remote says which directory it is: `..` may lead anywhere. Old daemons take the
+/// backslashes for part of a name that rsync puts before what a shell would understand.
+fn is_clear(slice: &SyncSlice) -> bool {
+    let is_clear = |name: &[u8]| {
+        name != b".." && (slice.remote.rsync.ssh.is_some() || name.iter().copied().all(is_plain))
+    };
+    below_module(slice).split_str("/").all(is_clear)
+}
+
+/// The directory in the module that the remote is; empty for the module itself.
+fn below_module(slice: &SyncSlice) -> &[u8] {
+    slice.remote.module.as_bytes().split_once_str("/").map_or(&b""[..], |(_, below)| below)
+}
+
+/// Whether nobody takes it for anything but itself.
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"._-+@=,%/".contains(&byte)
 }
 
 /// Whether nothing in between can take these names for anything else: no shell, no pattern, no
 /// option, no list of paths.
 pub(crate) fn are_plain(from: &RelPath, to: &RelPath) -> bool {
     let (from, to) = (from.as_bytes(), to.as_bytes());
-    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-+@=,%/".contains(byte);
-    let is_name = |name: &[u8]| !name.starts_with(b"-") && name.iter().all(is_plain);
+    let is_name = |name: &[u8]| !name.starts_with(b"-") && name.iter().copied().all(is_plain);
     let short = from.len().saturating_add(to.len()) <= MAX_NAMES;
     short && [from, to].into_iter().all(|path| !path.is_empty() && path.split_str("/").all(is_name))
 }
@@ -66,10 +86,10 @@ pub(crate) fn moved(slice: &SyncSlice, abilities: Abilities, from: &RelPath, to:
         joined("--backup-dir=", &way(from, to))
     } else {
         // A daemon takes `../` off, and its top is that of the module: the remote may be a directory in it.
-        let below = slice.remote.module.as_bytes().split_once_str("/").map_or(&b""[..], |(_, below)| below);
-        joined("--backup-dir=/", OsStr::from_bytes(&[below, b"/", to.as_bytes()].concat()))
+        joined("--backup-dir=/", OsStr::from_bytes(&[below_module(slice), b"/", to.as_bytes()].concat()))
     });
-    words.extend(addressed(slice, "./", from));
+    // The old directory gets what the new one is like.
+    words.extend(addressed(slice, OsStr::from_bytes(&[b"./", to.as_bytes(), b"/"].concat()), from));
     words
 }
 
@@ -77,6 +97,7 @@ pub(crate) fn moved(slice: &SyncSlice, abilities: Abilities, from: &RelPath, to:
 pub(crate) fn standing(slice: &SyncSlice, path: &RelPath) -> Vec<OsString> {
     let mut words = vec![slice.rsync_program.clone()];
     words.extend(["--list-only", "--dirs"].map(OsString::from));
+    words.extend(slice.remote.rsync.params.iter().filter(|word| WAYS.contains(&name_of(word))).cloned());
     words.extend(connection::words(slice, Clock::Rsyncs));
     let mut place = connection::destination(slice);
     place.push(OsStr::from_bytes(path.as_bytes()));
@@ -132,7 +153,7 @@ mod tests {
     #[test]
     fn the_command() {
         let words = moved(&slice(&["-artz"]), Abilities::default(), &path("a/old"), &path("p/q/new"));
-        insta::assert_snapshot!(shown(&words), @"/usr/bin/rsync -artz --recursive --delete --delete-excluded --force --no-relative '--exclude=*' --backup --backup-dir=//p/q/new --sockopts=TCP_NODELAY --contimeout=10 --timeout=60 --no-motd -- ./ 10.0.0.2::web/a/old/");
+        insta::assert_snapshot!(shown(&words), @"/usr/bin/rsync -artz --recursive --delete --delete-excluded --force --no-relative '--exclude=*' --backup --backup-dir=//p/q/new --sockopts=TCP_NODELAY --contimeout=10 --timeout=60 --no-motd -- ./p/q/new/ 10.0.0.2::web/a/old/");
         insta::assert_snapshot!(shown(&standing(&slice(&["-artz"]), &path("a/old"))), @"/usr/bin/rsync --list-only --dirs --sockopts=TCP_NODELAY --contimeout=10 --timeout=60 --no-motd -- 10.0.0.2::web/a/old");
     }
 
@@ -168,6 +189,26 @@ mod tests {
         ] {
             assert_eq!(may_move(&slice(params)), goes, "{params:?}");
         }
+    }
+
+    #[test]
+    fn remotes_whose_directory_is_not_clear() {
+        for (module, goes) in
+            [("m", true), ("m/a/b.c", true), ("m/../a", false), ("m/a b", false), ("m/$a", false)]
+        {
+            let mut slice = slice(&["-a"]);
+            slice.remote.module = module.into();
+            assert_eq!(may_move(&slice), goes, "{module}");
+        }
+    }
+
+    #[test]
+    fn the_look_goes_where_the_transfer_goes() {
+        let words = standing(&slice(&["-artz", "--port=8730", "--contimeout=3", "--delete"]), &path("a"));
+        for word in ["--port=8730", "--contimeout=3"] {
+            assert!(words.iter().any(|it| it == word), "{word}");
+        }
+        assert!(!words.iter().any(|it| it == "--delete" || it == "-artz"));
     }
 
     #[test]

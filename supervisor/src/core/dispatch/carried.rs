@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use common::event::TreeId;
+use common::keep::Knowledge;
 use common::message::Deletions;
 
 use super::{Dispatcher, Sight};
 use crate::core::remote::Carried;
-use crate::core::unproven::Again;
 use crate::core::{Action, RemoteId, notice};
 
 impl Dispatcher {
@@ -18,63 +18,49 @@ impl Dispatcher {
     }
 
     /// A job is over that has carried something.
-    pub(super) fn note_carried(
-        &mut self,
-        now: Duration,
-        id: RemoteId,
-        carried: Option<Carried>,
-        out: &mut Vec<Action>,
-    ) {
-        let Some(remote) = self.remotes.get_mut(usize::from(id.0)) else { return };
+    pub(super) fn note_carried(&mut self, now: Duration, id: RemoteId, carried: Option<Carried>) {
+        let Some(remote) = self.remotes.get(usize::from(id.0)) else { return };
         let Some(tree) = self.trees.get_mut(usize::from(remote.tree.0)) else { return };
         match carried {
-            Some(Carried::Paths(since, paths)) => {
-                let again = tree.unproven.carried(now, since, paths);
-                if let Some(collapsed) = remote.insert(now, &again) {
-                    out.push(notice::collapsed(&remote.label, &collapsed));
-                }
-            }
-            Some(Carried::All(since)) if tree.unproven.synced(now, since, id) => {
-                remote.want_full(now, Deletions::Travel);
-            }
-            Some(Carried::All(_)) | None => {}
+            Some(Carried::Paths(since, paths)) => tree.unproven.carried(now, since, paths),
+            Some(Carried::All(since)) => tree.unproven.synced(now, since),
+            None => {}
         }
     }
 
-    /// Directories go once more when their tree was compared, and nothing of it is held.
-    pub(super) fn carry_later(&mut self, now: Duration, out: &mut Vec<Action>) {
+    /// What was carried while perhaps nobody watched goes once more, when its tree was compared and nothing
+    /// of it is held. Without names to compare with a full sync makes up for it, or nothing does.
+    pub(super) fn carry_again(&mut self, now: Duration, out: &mut Vec<Action>) {
         for id in (0_u16..).map(TreeId).take(self.trees.len()) {
-            let Some(tree) = self.trees.get(usize::from(id.0)) else { return };
+            let Some(tree) = self.trees.get_mut(usize::from(id.0)) else { return };
+            if tree.unproven.is_untold() {
+                out.push(notice::unproven(&tree.label));
+            }
             if !tree.unproven.waits() {
                 continue;
             }
+            if tree.memory.knowledge != Some(Knowledge::Whole) {
+                tree.unproven.compared();
+                continue;
+            }
             let is_there = matches!(tree.guard.permits(), Some((_, Deletions::Travel)));
-            let is_quiet = is_there && tree.sight == Sight::Whole && tree.brake.names() == 0;
-            // Without names to compare with a full sync makes up for it, or nothing does.
-            let compares = self.compares(id);
-            if compares && (!is_quiet || self.is_finding(now, id)) {
+            let is_quiet = is_there && tree.sight == Sight::Whole && !tree.brake.holds_any();
+            if !is_quiet || !self.compares(id) || self.is_finding(now, id) {
                 continue;
             }
             let Some(tree) = self.trees.get_mut(usize::from(id.0)) else { return };
-            let later = tree.unproven.compared();
-            if compares {
-                self.give(now, id, &later, out);
-            }
+            let again = tree.unproven.compared();
+            self.give(now, id, &again, out);
         }
     }
 
-    /// What was carried while perhaps nobody watched.
-    pub(super) fn carry_again(&mut self, now: Duration, id: TreeId, again: Again, out: &mut Vec<Action>) {
-        self.give(now, id, &again.changes, out);
-        for remote in again.full {
-            // It may be configured no more.
-            let remote = self.remotes.get_mut(usize::from(remote.0)).filter(|remote| remote.tree == id);
-            if let Some(remote) = remote {
-                remote.want_full(now, Deletions::Travel);
+    /// Before a stop: what is not carried once more by then nobody will know of.
+    pub(super) fn say_unproven(&mut self, out: &mut Vec<Action>) {
+        for tree in &mut self.trees {
+            tree.unproven.give_up();
+            if tree.unproven.is_untold() {
+                out.push(notice::unproven(&tree.label));
             }
-        }
-        if let (true, Some(tree)) = (again.more, self.trees.get(usize::from(id.0))) {
-            out.push(notice::unproven(&tree.label));
         }
     }
 }

@@ -98,6 +98,7 @@ impl Dispatcher {
         if !self.is_saved(now, out) {
             return;
         }
+        self.say_unproven(out);
         for remote in self.remotes.iter().filter(|remote| !remote.is_done() || remote.parked() > 0) {
             out.push(notice::not_sent(remote));
         }

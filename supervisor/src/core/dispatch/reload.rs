@@ -160,6 +160,7 @@ impl Dispatcher {
         };
         self.remotes.iter_mut().for_each(|remote| remote.forget_excluded(filter));
         self.trees.iter_mut().for_each(|tree| tree.brake.forget(excludes));
+        self.trees.iter_mut().for_each(|tree| tree.unproven.forget(excludes));
         self.telling.forget_paths(excludes);
     }
 

@@ -259,6 +259,7 @@ impl Dispatcher {
             }
             DeletesWhat::Drop => {
                 tree.brake.drop_all();
+                tree.unproven.give_up();
                 self.each_remote(id, Remote::forget_held_full);
                 say(out, client, format!("dropped tree={label} names={names}; the remotes keep them"));
             }

@@ -35,7 +35,7 @@ impl Dispatcher {
             }
             return;
         }
-        let again = tree.unproven.seen_again(now, &path);
+        tree.unproven.seen_again(now, &path);
         let (said, unsaid) = &mut tree.rescans;
         if said.is_none_or(|said| now.saturating_sub(said) >= RESCAN_PAUSE) {
             out.push(notice::rescan(&tree.label, &path, cause, repair, *unsaid));
@@ -51,7 +51,6 @@ impl Dispatcher {
             Repair::Mirror => self.insert(now, id, &[Change { path, dirt: Dirt::Deep, mask: 0 }], out),
             Repair::Send => self.insert(now, id, &[Change { path, dirt: Dirt::Sweep, mask: 0 }], out),
         }
-        self.carry_again(now, id, again, out);
     }
 
     /// How what was not seen is made up for.
@@ -94,10 +93,9 @@ impl Dispatcher {
         let seen = tree.guard.seen(root);
         let sight = std::mem::take(&mut tree.sight);
         tree.watched(now, directories);
-        let again = tree.unproven.seen_again(now, &RelPath::root());
+        tree.unproven.seen_again(now, &RelPath::root());
         let label = tree.label.clone();
         out.push(notice::watching(&label, directories));
-        self.carry_again(now, id, again, out);
         match seen {
             Seen::First => {
                 // It may have been missing at first.

@@ -8,11 +8,12 @@ use common::path::RelPath;
 
 use super::Remote;
 use crate::core::Lane;
+use crate::core::unproven::may_hide;
 
 /// What it was, and when the job began.
 #[derive(Debug)]
 pub enum Carried {
-    /// Paths.
+    /// Paths, of those under which something may be that nobody reported.
     Paths(Duration, Vec<(RelPath, Dirt)>),
     /// The whole tree, with deletions.
     All(Duration),
@@ -27,7 +28,8 @@ impl Remote {
         match lane {
             Lane::Batch | Lane::Express => {
                 let flight = self.flights.of(lane).filter(|flight| !flight.is_nothing)?;
-                let paths = flight.taken.iter().map(|(path, entry)| (path.clone(), entry.dirt));
+                let paths = flight.taken.iter().filter(|(_, entry)| may_hide(entry.dirt));
+                let paths = paths.map(|(path, entry)| (path.clone(), entry.dirt));
                 Some(Carried::Paths(flight.since, paths.collect()))
             }
             Lane::Full => {
