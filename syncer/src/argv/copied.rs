@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use common::message::{Deletions, SyncSlice};
 use common::path::RelPath;
 
+use super::connection::Clock;
 use super::moved::{addressed, compared, way};
 use super::{joined, params};
 use crate::abilities::Abilities;
@@ -38,7 +39,7 @@ pub(crate) fn copied(slice: &SyncSlice, abilities: Abilities, from: &RelPath, to
     }
     words.extend(compared(slice, abilities));
     words.push(joined("--copy-dest=", &way(&place, &from.parent().unwrap_or_else(RelPath::root))));
-    words.extend(addressed(slice, joined("./", OsStr::from_bytes(to.name())), &place));
+    words.extend(addressed(slice, Clock::Rsyncs, joined("./", OsStr::from_bytes(to.name())), &place));
     words
 }
 

@@ -89,7 +89,8 @@ pub(crate) fn moved(slice: &SyncSlice, abilities: Abilities, from: &RelPath, to:
         joined("--backup-dir=/", OsStr::from_bytes(&[below_module(slice), b"/", to.as_bytes()].concat()))
     });
     // The old directory gets what the new one is like.
-    words.extend(addressed(slice, OsStr::from_bytes(&[b"./", to.as_bytes(), b"/"].concat()), from));
+    let source = [b"./", to.as_bytes(), b"/"].concat();
+    words.extend(addressed(slice, Clock::Ours, OsStr::from_bytes(&source), from));
     words
 }
 
@@ -98,7 +99,7 @@ pub(crate) fn standing(slice: &SyncSlice, path: &RelPath) -> Vec<OsString> {
     let mut words = vec![slice.rsync_program.clone()];
     words.extend(["--list-only", "--dirs"].map(OsString::from));
     words.extend(slice.remote.rsync.params.iter().filter(|word| WAYS.contains(&name_of(word))).cloned());
-    words.extend(connection::words(slice, Clock::Rsyncs));
+    words.extend(connection::words(slice, Clock::Ours));
     let mut place = connection::destination(slice);
     place.push(OsStr::from_bytes(path.as_bytes()));
     words.extend(["--".into(), place]);
@@ -121,10 +122,15 @@ pub(super) fn way(top: &RelPath, path: &RelPath) -> OsString {
 }
 
 /// The end of a command that brings `source` into the remote's directory `place`.
-pub(super) fn addressed(slice: &SyncSlice, source: impl Into<OsString>, place: &RelPath) -> Vec<OsString> {
+pub(super) fn addressed(
+    slice: &SyncSlice,
+    clock: Clock,
+    source: impl Into<OsString>,
+    place: &RelPath,
+) -> Vec<OsString> {
     let mut words: Vec<OsString> = Vec::new();
     words.extend(slice.remote.rsync.bwlimit.map(|rate| format!("--bwlimit={rate}").into()));
-    words.extend(connection::words(slice, Clock::Rsyncs));
+    words.extend(connection::words(slice, clock));
     let mut destination = connection::destination(slice);
     if !place.is_root() {
         destination.push(OsStr::from_bytes(place.as_bytes()));
@@ -153,8 +159,8 @@ mod tests {
     #[test]
     fn the_command() {
         let words = moved(&slice(&["-artz"]), Abilities::default(), &path("a/old"), &path("p/q/new"));
-        insta::assert_snapshot!(shown(&words), @"/usr/bin/rsync -artz --recursive --delete --delete-excluded --force --no-relative '--exclude=*' --backup --backup-dir=//p/q/new --sockopts=TCP_NODELAY --contimeout=10 --timeout=60 --no-motd -- ./p/q/new/ 10.0.0.2::web/a/old/");
-        insta::assert_snapshot!(shown(&standing(&slice(&["-artz"]), &path("a/old"))), @"/usr/bin/rsync --list-only --dirs --sockopts=TCP_NODELAY --contimeout=10 --timeout=60 --no-motd -- 10.0.0.2::web/a/old");
+        insta::assert_snapshot!(shown(&words), @"/usr/bin/rsync -artz --recursive --delete --delete-excluded --force --no-relative '--exclude=*' --backup --backup-dir=//p/q/new --sockopts=TCP_NODELAY --contimeout=10 --no-motd -- ./p/q/new/ 10.0.0.2::web/a/old/");
+        insta::assert_snapshot!(shown(&standing(&slice(&["-artz"]), &path("a/old"))), @"/usr/bin/rsync --list-only --dirs --sockopts=TCP_NODELAY --contimeout=10 --no-motd -- 10.0.0.2::web/a/old");
     }
 
     #[test]
