@@ -25,7 +25,7 @@ const MANY: u32 = 100;
 const MUCH: u64 = 1 << 20;
 
 impl Transfers<'_> {
-    /// Brings over what `moves` say, and takes it out of the lists.
+    /// Has the remote move what `moves` say. The lists stay as they are, but for what is sent before that.
     pub(crate) fn moved(&mut self, lists: &mut Lists, moves: &[Move]) {
         let moves = self.promising(lists, moves);
         if moves.is_empty() {
