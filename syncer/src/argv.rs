@@ -22,7 +22,7 @@ use connection::Clock;
 pub use connection::port;
 pub(crate) use connection::unspeakable;
 pub(crate) use copied::{are_neighbours, copied, is_far, look_around};
-pub(crate) use moved::{are_plain, may_move, moved, standing};
+pub(crate) use moved::{are_plain, holds_something, may_move, moved, probing};
 pub(crate) use shown::shown;
 pub use words::sets;
 use words::{for_dry_run, value_of};

@@ -197,7 +197,7 @@ impl Transfers<'_> {
                     let mut lists = list::normalise(paths, |path| self.root.kind(path));
                     self.leave_out_large(&mut lists, paths, &job.moves);
                     self.moved_files(&mut lists, &job.moves);
-                    self.moved(&mut lists, &job.moves);
+                    self.moved(&lists, &job.moves);
                     self.all(lists);
                 }
                 Work::Verify { tops, by } => self.verify(tops, *by, differs),

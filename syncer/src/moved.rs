@@ -2,22 +2,25 @@
 //! hold does not travel.
 //!
 //! First the new name is sent by itself, and with it what is above both: rsync follows a symlink at its
-//! destination, and none is left there then. Nor may one stand at the old name: that is looked at. Then what
-//! is there is moved, in a run of its own. All that follows is as without it: the old name is removed, and
-//! the new one sent with all below it, which is little where all of it is there already. So nothing of this
-//! has to succeed, and no file ever has two names, which would share owner, mode and time.
+//! destination, and none is left there then. Nor may one stand at the old name: that run removes what does,
+//! unless it is a directory that holds something, and says so. Then what it holds is moved, in a run of its
+//! own. All that follows is as without it: the old name is removed, and the new one sent with all below it,
+//! which is little where all of it is there already. So nothing of this has to succeed, and no file ever has
+//! two names, which would share owner, mode and time.
 
 mod files;
+
+use std::collections::BTreeSet;
 
 use common::message::{Comparison, Deletions, MAX_MOVES, Move, Outcome};
 use common::path::RelPath;
 use nix::dir::Dir;
 
-use crate::argv::{self, Form};
+use crate::argv;
 use crate::list::{Kind, Lists};
 use crate::root::{Root, is_dot};
 use crate::rsync::Feed;
-use crate::transfers::Transfers;
+use crate::transfers::{Transfers, feed};
 
 /// A run of its own costs as much as some forty small files.
 const MANY: u32 = 100;
@@ -25,23 +28,32 @@ const MANY: u32 = 100;
 const MUCH: u64 = 1 << 20;
 
 impl Transfers<'_> {
-    /// Has the remote move what `moves` say. The lists stay as they are, but for what is sent before that.
-    pub(crate) fn moved(&mut self, lists: &mut Lists, moves: &[Move]) {
+    /// Has the remote move what `moves` say. The lists stay as they are.
+    pub(crate) fn moved(&mut self, lists: &Lists, moves: &[Move]) {
         let moves = self.promising(lists, moves);
-        if moves.is_empty() {
+        if moves.is_empty() || self.outcome() != Outcome::Done {
             return;
         }
-        let is_old = |path: &RelPath| moves.iter().any(|it| it.from == *path || it.from.is_below(path));
-        let (old, mut first) = std::mem::take(&mut lists.shallow).into_iter().partition(is_old);
-        lists.shallow = old;
-        first.extend(moves.iter().map(|it| it.to.clone()));
-        first.extend(moves.iter().filter_map(|it| it.from.parent()).filter(|above| !above.is_root()));
-        self.part(Form::Shallow, self.deletions, first.into_iter().collect());
-        for it in moves {
-            if self.outcome() == Outcome::Done && self.is_directory(&it.from) {
-                self.rename(it);
-            }
+        let full = self.prepared(&moves);
+        for it in moves.iter().filter(|it| full.contains(&it.from)) {
+            self.rename(it);
         }
+    }
+
+    /// Sends the new names and what is above the old ones. Gives the old ones that hold something there.
+    fn prepared(&mut self, moves: &[&Move]) -> BTreeSet<RelPath> {
+        let above = moves.iter().filter_map(|it| it.from.parent()).filter(|above| !above.is_root());
+        let both = moves.iter().flat_map(|it| [it.from.clone(), it.to.clone()]);
+        let listed: BTreeSet<RelPath> = above.chain(both).collect();
+        let argv = argv::probing(&self.worker.slice, self.abilities);
+        let (mut listed, mut full) = (listed.iter(), BTreeSet::new());
+        let mut output = |line: &[u8]| {
+            let path = argv::holds_something(line).and_then(|name| RelPath::new(name).ok());
+            full.extend(path.filter(|path| moves.iter().any(|it| it.from == *path)));
+        };
+        let end = self.run(None, &argv, &mut |buffer| feed(&mut listed, buffer), &mut output);
+        self.take_hint();
+        if end.outcome == Outcome::Done { full } else { BTreeSet::new() }
     }
 
     /// Those that may be brought over like this, and where it pays.
@@ -62,19 +74,6 @@ impl Transfers<'_> {
             .filter(|it| argv::are_plain(&it.from, &it.to) && goes(&it.from))
             .filter(|it| lists.deep.contains(&it.to) && holds_much(self.root, &it.to))
             .collect()
-    }
-
-    /// Whether a directory, and no symlink to one, stands there on the remote.
-    fn is_directory(&mut self, path: &RelPath) -> bool {
-        let (mut lines, mut directories) = (0_u32, 0_u32);
-        let mut output = |line: &[u8]| {
-            lines = lines.saturating_add(1);
-            directories = directories.saturating_add(u32::from(line.starts_with(b"d")));
-        };
-        let argv = argv::standing(&self.worker.slice, path);
-        let end = self.run(None, &argv, &mut |_| Feed::End, &mut output);
-        self.take_hint();
-        end.outcome == Outcome::Done && (lines, directories) == (1, 1)
     }
 
     /// One of them. What comes of it is nobody's business but ours: if it fails, what follows tells.

@@ -9,7 +9,7 @@ use common::path::RelPath;
 
 use super::connection::Clock;
 use super::words::keep_times;
-use super::{NANOSECONDS, connection, joined, params, sets};
+use super::{Errand, Form, MISSING_ARGS, NANOSECONDS, argv, connection, joined, params, sets};
 use crate::abilities::Abilities;
 
 /// Longest pair of names. rsync and the systems it meets take paths of 4096 bytes.
@@ -22,16 +22,12 @@ const LETTERS: &[u8] = b"aArlptgoDvzXSWPsh";
 const OPTIONS: &[&str] = &[
     "--archive", "--recursive", "--links", "--perms", "--times", "--group", "--owner", "--devices",
     "--specials", "--acls", "--xattrs", "--numeric-ids", "--omit-dir-times", "--chmod", "--chown",
-    "--verbose", "--quiet", "--stats", "--human-readable", "--progress", "--no-motd", "--outbuf", "--out-format",
+    "--verbose", "--stats", "--human-readable", "--progress", "--no-motd", "--outbuf", "--out-format",
     "--compress", "--compress-choice", "--compress-level", "--zc", "--zl", "--skip-compress", "--no-compress",
     "--whole-file", "--no-whole-file", "--sparse", "--bwlimit", "--block-size",
     "--timeout", "--contimeout", "--sockopts", "--port", "--address", "--ipv4", "--ipv6", "--protocol",
     "--delete", "--del", "--delete-before", "--delete-during", "--delete-delay", "--delete-after", "--force",
 ];
-
-/// Those among them that say how to reach the remote.
-const WAYS: &[&str] =
-    &["--timeout", "--contimeout", "--sockopts", "--port", "--address", "--ipv4", "--ipv6", "--protocol"];
 
 /// Whether the user's options let the remote's own files be used, where they are the same by size and time.
 pub(crate) fn may_move(slice: &SyncSlice) -> bool {
@@ -94,16 +90,21 @@ pub(crate) fn moved(slice: &SyncSlice, abilities: Abilities, from: &RelPath, to:
     words
 }
 
-/// The command that lists what stands at `path` on the remote, and not what it holds.
-pub(crate) fn standing(slice: &SyncSlice, path: &RelPath) -> Vec<OsString> {
-    let mut words = vec![slice.rsync_program.clone()];
-    words.extend(["--list-only", "--dirs"].map(OsString::from));
-    words.extend(slice.remote.rsync.params.iter().filter(|word| WAYS.contains(&name_of(word))).cloned());
-    words.extend(connection::words(slice, Clock::Ours));
-    let mut place = connection::destination(slice);
-    place.push(OsStr::from_bytes(path.as_bytes()));
-    words.extend(["--".into(), place]);
+/// The command that sends listed names by themselves, and removes those that are missing here, but for
+/// directories that hold something: of these it says so.
+pub(crate) fn probing(slice: &SyncSlice, abilities: Abilities) -> Vec<OsString> {
+    let mut words = argv(slice, Errand::Send(Form::Shallow, Deletions::Held), abilities);
+    // With --force it would remove what they hold.
+    words.retain(|word| word != "--force");
+    if let Some(word) = words.iter_mut().find(|word| *word == "--ignore-missing-args") {
+        *word = MISSING_ARGS.into();
+    }
     words
+}
+
+/// What that command says of a directory that was to be removed and holds something.
+pub(crate) fn holds_something(line: &[u8]) -> Option<&[u8]> {
+    line.strip_prefix(b"cannot delete non-empty directory: ")
 }
 
 /// What to tell, and how to compare.
@@ -160,7 +161,7 @@ mod tests {
     fn the_command() {
         let words = moved(&slice(&["-artz"]), Abilities::default(), &path("a/old"), &path("p/q/new"));
         insta::assert_snapshot!(shown(&words), @"/usr/bin/rsync -artz --recursive --delete --delete-excluded --force --no-relative '--exclude=*' --backup --backup-dir=//p/q/new --sockopts=TCP_NODELAY --contimeout=10 --no-motd -- ./p/q/new/ 10.0.0.2::web/a/old/");
-        insta::assert_snapshot!(shown(&standing(&slice(&["-artz"]), &path("a/old"))), @"/usr/bin/rsync --list-only --dirs --sockopts=TCP_NODELAY --contimeout=10 --no-motd -- 10.0.0.2::web/a/old");
+        insta::assert_snapshot!(shown(&probing(&slice(&["-artz"]), Abilities::default())), @"/usr/bin/rsync -artz --no-recursive --delete-missing-args --files-from=- --from0 --relative --implied-dirs --modify-window=-1 --sockopts=TCP_NODELAY --contimeout=10 --no-motd -- ./ 10.0.0.2::web/");
     }
 
     #[test]
@@ -209,12 +210,14 @@ mod tests {
     }
 
     #[test]
-    fn the_look_goes_where_the_transfer_goes() {
-        let words = standing(&slice(&["-artz", "--port=8730", "--contimeout=3", "--delete"]), &path("a"));
-        for word in ["--port=8730", "--contimeout=3"] {
-            assert!(words.iter().any(|it| it == word), "{word}");
+    fn the_first_run_removes_nothing_that_a_directory_holds() {
+        let words = probing(&slice(&["-a", "--delete", "--force", "--delete-during"]), Abilities::default());
+        assert!(words.iter().any(|word| word == "--delete-missing-args"));
+        for word in ["--delete", "--force", "--delete-during", "--ignore-missing-args", "--recursive"] {
+            assert!(!words.iter().any(|it| it == word), "{word}");
         }
-        assert!(!words.iter().any(|it| it == "--delete" || it == "-artz"));
+        assert_eq!(holds_something(b"cannot delete non-empty directory: a/b c"), Some(&b"a/b c"[..]));
+        assert_eq!(holds_something(b"deleting a/b"), None);
     }
 
     #[test]
