@@ -39,7 +39,7 @@ impl<'a> Life<'a> {
             max_delete: None,
             terms: Terms::default(),
             by: Comparison::Times,
-            load: Load::Any,
+            load: if matches!(work, Work::Batch(_)) { Load::Light } else { Load::Any },
             work,
             moves: Vec::new(),
         };
