@@ -2,11 +2,11 @@
 //! hold does not travel.
 //!
 //! First the new name is sent by itself, and with it what is above both: rsync follows a symlink at its
-//! destination, and none is left there then. Nor may one stand at the old name: that run removes what does,
-//! unless it is a directory that holds something, and says so. Then what it holds is moved, in a run of its
-//! own. All that follows is as without it: the old name is removed, and the new one sent with all below it,
-//! which is little where all of it is there already. So nothing of this has to succeed, and no file ever has
-//! two names, which would share owner, mode and time.
+//! destination, and none is left there then, unless one stood here meanwhile, which is looked at. Nor may one
+//! stand at the old name: that run removes what does, unless it is a directory that holds something, and says
+//! so. Then what it holds is moved, in a run of its own. All that follows is as without it: the old name is
+//! removed, and the new one sent with all below it, which is little where all of it is there already. So
+//! nothing of this has to succeed, and no file ever has two names, which would share owner, mode and time.
 
 mod files;
 
@@ -18,7 +18,7 @@ use nix::dir::Dir;
 
 use crate::argv;
 use crate::list::{Kind, Lists};
-use crate::root::{Root, is_dot};
+use crate::root::{Mark, Root, is_dot};
 use crate::rsync::Feed;
 use crate::transfers::{Transfers, feed};
 
@@ -34,9 +34,14 @@ impl Transfers<'_> {
         if moves.is_empty() || self.outcome() != Outcome::Done {
             return;
         }
+        let marks: Vec<Option<Mark>> = moves.iter().map(|it| self.root.mark(&it.to)).collect();
         let full = self.prepared(&moves);
-        for it in moves.iter().filter(|it| full.contains(&it.from)) {
-            self.rename(it);
+        for (it, mark) in moves.iter().zip(marks).filter(|(it, _)| full.contains(&it.from)) {
+            // What was sent must have been the directory: a symlink that stood there meanwhile stands there on
+            // the remote now, which would put all into what it leads to.
+            if mark.is_some() && mark == self.root.mark(&it.to) {
+                self.rename(it);
+            }
         }
     }
 

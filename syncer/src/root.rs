@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 
 use bstr::ByteSlice;
 use common::event::RootId;
@@ -26,6 +27,14 @@ pub(crate) enum RootError {
     /// Not the directory that the paths were seen in.
     #[error("another directory stands in the place of the root")]
     Replaced,
+}
+
+/// A directory at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Mark {
+    device: u64,
+    inode: u64,
+    changed: (i64, i64),
 }
 
 /// An open root.
@@ -74,6 +83,13 @@ impl Root {
             }
         }
         Ok(true)
+    }
+
+    /// What tells whether the directory at `path` is the same as before and was nowhere else meanwhile: its
+    /// own rename changes it too. `None` where there is none.
+    pub(crate) fn mark(&self, path: &RelPath) -> Option<Mark> {
+        let meta = File::from(self.open_dir(path).ok()?).metadata().ok()?;
+        Some(Mark { device: meta.dev(), inode: meta.ino(), changed: (meta.ctime(), meta.ctime_nsec()) })
     }
 
     /// Opens a directory below the root for reading. Goes down component by component, so that

@@ -134,6 +134,33 @@ fn a_symlink_at_the_old_name_is_not_emptied() {
     }
 }
 
+/// Nor one that comes here, at the new name or above the old one, once the job has begun, for however short a
+/// time: the first run would make the same of the remote.
+#[test]
+fn a_symlink_that_comes_meanwhile_is_not_filled() {
+    for (from, before, after) in [
+        ("old", "mv new newer; ln -s precious new", "true"),
+        ("old", "mv new newer; ln -s precious new", "rm new; mv newer new"),
+        ("d/old", "mv d dd; ln -s precious d", "true"),
+    ] {
+        let mut mirror = mirror(&[from], &["precious/old/a", "precious/b"]);
+        rename(&mirror, from, "new");
+        mirror.remove("precious/old");
+        let precious = tree(&mirror.replica.join("precious"));
+        let (place, program) = (mirror.directory.path().display(), mirror.directory.path().join("rsync"));
+        let script = format!(
+            "#!/bin/bash\n[ -e {place}/began ] && exec /usr/bin/rsync \"$@\"\n\
+             touch {place}/began; {before}; /usr/bin/rsync \"$@\"; end=$?; {after}; exit $end\n"
+        );
+        write_program(&program, &script);
+        mirror.slice.rsync_program = program.into();
+        mirror.run_moved(from, "new", &[]);
+        assert_eq!(tree(&mirror.replica.join("precious")), precious, "{from} {before} {after}");
+        let names = ["new", "newer", "d", "dd", "precious/old"];
+        mirror.equal_after(&names.map(|name| (name, RemovedDir)));
+    }
+}
+
 /// Whatever ends in the midst of it: never do two names have one file, of which a new mode of the one would
 /// be the other's too.
 #[test]
