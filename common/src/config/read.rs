@@ -116,6 +116,7 @@ fn parse_for(source: &[u8], purpose: Purpose) -> Parsed {
 impl Reader {
     /// What counts for every purpose; nothing is watched yet.
     fn general(&mut self, head: &Element) -> Config {
+        let sandbox = self.switch(head.child("sandbox"), "start").unwrap_or(true);
         Config {
             host: self.host_element(head.child("host")),
             debug: self.is_on(head.child("debug")),
@@ -135,8 +136,8 @@ impl Reader {
             plugins: Vec::new(),
             privileges: self.privileges(head.child("privileges")),
             limits: self.limits(head),
-            sandbox: self.switch(head.child("sandbox"), "start").unwrap_or(true),
-            warm: self.warm(head),
+            sandbox,
+            warm: self.warm(head, sandbox),
             sharing: self.sharing(head),
             state: self.state(head.child("state")),
             status: self.status(head.child("status")),
@@ -144,9 +145,11 @@ impl Reader {
         }
     }
 
-    fn warm(&mut self, head: &Element) -> Option<u32> {
+    /// Unless said, off without a sandbox: that is for a wrapper in place of rsync, and what it decides
+    /// or notes is to be of the moment of the change, not of one before it.
+    fn warm(&mut self, head: &Element, sandbox: bool) -> Option<u32> {
         let warm = head.child("warm");
-        let on = self.switch(warm, "start").unwrap_or(true);
+        let on = self.switch(warm, "start").unwrap_or(sandbox);
         let idle = warm.and_then(|warm| warm.attribute("idle"));
         let idle = idle.and_then(|idle| self.number(idle, &(1..=MAX_WARM_IDLE))).unwrap_or(WARM_IDLE);
         on.then_some(idle)

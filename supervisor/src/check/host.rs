@@ -243,7 +243,7 @@ fn plugins(findings: &mut Findings, config: &Config, uids: Option<u32>) {
     }
 }
 
-/// The plugin starts it in `/`, or looks for it as its own PATH says.
+/// A path is one from here; a name is looked for as the plugin's own PATH says.
 fn command_program(findings: &mut Findings, program: &Path) {
     let place = findings.places.attribute("param", "prefix", |_| true);
     let shown = Shown(program.as_os_str());
@@ -251,10 +251,9 @@ fn command_program(findings: &mut Findings, program: &Path) {
         path.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
     };
     if program.as_os_str().as_bytes().contains(&b'/') {
-        let path = Path::new("/").join(program);
-        if !path.exists() {
+        if !program.exists() {
             findings.error(place, format!("there is no program {shown}"), "correct the path, or install it");
-        } else if !is_executable(&path) {
+        } else if !is_executable(program) {
             findings.error(place, format!("{shown} cannot be executed"), "chmod +x, or name another program");
         }
     } else if !SEARCHED.iter().any(|directory| is_executable(&Path::new(directory).join(program))) {

@@ -7,7 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use common::config::{Config, Plugin, Remote};
+use common::config::{Config, Plugin, PluginKind, Remote};
 use common::confine::{self, Identity};
 use common::log::Shown;
 use common::message::RsyncVersion;
@@ -46,9 +46,22 @@ pub(crate) fn plugins(
                 Some(account)
             }
         };
-        plugins.push((plugin.clone(), account));
+        plugins.push((from_here(plugin), account));
     }
     Ok(plugins)
+}
+
+/// With the program of a command as it is called from here, as in the original: the plugin stands in `/`.
+fn from_here(plugin: &Plugin) -> Plugin {
+    let mut plugin = plugin.clone();
+    if let PluginKind::Command(command) = &mut plugin.kind
+        && let Some(program) = command.prefix.first_mut().filter(|program| program.contains('/'))
+        && let Ok(path) = std::path::absolute(&*program)
+        && let Ok(path) = path.into_os_string().into_string()
+    {
+        *program = path;
+    }
+    plugin
 }
 
 /// The roots, which have to be there.

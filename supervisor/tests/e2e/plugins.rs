@@ -183,6 +183,18 @@ fn a_command_gets_each_path_and_is_tried_again() {
     }
 }
 
+/// As in the original, whose shell stood there.
+#[test]
+fn a_command_is_looked_for_where_the_supervisor_was_started() {
+    let block = "<plugin name=\"command\"><param prefix=\"../hook x\" suffix=\"\"/></plugin>";
+    let mut mirror = Mirror::new(Setup::plain().plugin("command", block));
+    script(&mirror, "echo \"$1:$2\" >> @DIR@/told");
+    mirror.run();
+    write(mirror.source("f"), "x");
+    let wanted = format!("x:{}\n", mirror.source("f").display());
+    wait_until("it is told", SOON, || holds(mirror.dir.join("told"), &wanted));
+}
+
 #[test]
 fn a_command_in_an_account_of_the_machine() {
     if !is_root() {

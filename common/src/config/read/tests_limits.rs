@@ -184,6 +184,18 @@ fn a_plugin_alone_has_limits_too() {
     assert_eq!((config.limits.plugin.nice, config.privileges.sandbox), (7, Some(Demand::Required)));
 }
 
+/// A wrapper in place of rsync, for which the sandbox is off, is not run before there is a change.
+#[test]
+fn without_a_sandbox_no_rsync_waits_unless_it_is_said() {
+    let idle = |inner: &str| config(&head(inner)).warm;
+    assert_eq!(idle("<warm/>"), Some(60));
+    assert_eq!(idle(r#"<sandbox start="true"/>"#), Some(60));
+    assert_eq!(idle(r#"<sandbox start="false"/>"#), None);
+    assert_eq!(idle(r#"<sandbox start="false"/><warm idle="5"/>"#), None);
+    assert_eq!(idle(r#"<sandbox start="false"/><warm start="true" idle="5"/>"#), Some(5));
+    assert_eq!(idle(r#"<warm start="false"/>"#), None);
+}
+
 #[test]
 #[allow(clippy::too_many_lines, reason = "the picture is as long as it is")]
 fn shown() {
