@@ -22,7 +22,7 @@ use crate::reach;
 use crate::root::{Root, RootError};
 use crate::rsync::{Limits, Pace, Pulse};
 use crate::transfers::Transfers;
-use crate::warm::{Aim, Warm, Warmth};
+use crate::warm::{Warm, Warmth};
 
 /// Most lines of rsync that one job writes to the log.
 const MAX_LOGGED: u32 = 1000;
@@ -155,28 +155,20 @@ impl Worker {
             self.warm.discard();
         }
         let good = end.outcome == Outcome::Done && matches!(job.work, Work::Batch(_));
-        let most = if good { most } else { 0 };
-        let wanted = self.warm.wants(Aim::of(&self.slice, job), Instant::now(), most);
-        self.start_ahead(wanted);
-    }
-
-    /// When [`Worker::rest`] is to be called, if no job comes before.
-    pub fn wakes_at(&self) -> Option<Instant> {
-        self.warm.wakes_at()
-    }
-
-    /// Starts one more rsync ahead if that is due, and ends those that have waited long enough.
-    pub fn rest(&mut self, now: Instant) {
-        let wanted = self.warm.due(now);
-        self.start_ahead(wanted);
-        self.warm.cool_down(now);
-    }
-
-    fn start_ahead(&mut self, wanted: Option<Aim>) {
-        let start = |aim| Warm::start(&self.slice, aim, self.abilities, &self.confined);
-        if let Some(warm) = wanted.and_then(start) {
+        while good && self.warm.lacks(Instant::now(), most) {
+            let Some(warm) = Warm::start(&self.slice, job, self.abilities, &self.confined) else { return };
             self.warm.put(warm);
         }
+    }
+
+    /// When the first rsync that waits has waited long enough.
+    pub fn cools_at(&self) -> Option<Instant> {
+        self.warm.expires()
+    }
+
+    /// Ends the rsyncs that have waited long enough.
+    pub fn cool_down(&mut self, now: Instant) {
+        self.warm.cool_down(now);
     }
 }
 

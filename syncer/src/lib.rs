@@ -114,7 +114,7 @@ fn obey(orders: &IpcReceiver<SyncerOrder>, uplink: &Uplink, mut worker: Worker) 
     let pause = Duration::from_secs(IDLE_BEAT_SECS);
     let mut beat_at = after(Instant::now(), pause);
     loop {
-        let wake_at = worker.wakes_at().map_or(beat_at, |at| at.min(beat_at));
+        let wake_at = worker.cools_at().map_or(beat_at, |at| at.min(beat_at));
         match orders.try_recv_timeout(wake_at.saturating_duration_since(Instant::now())) {
             Ok(SyncerOrder::Sync { ticket, job }) => {
                 if let Some(path) = worker.outdated() {
@@ -145,7 +145,7 @@ fn obey(orders: &IpcReceiver<SyncerOrder>, uplink: &Uplink, mut worker: Worker) 
             Ok(SyncerOrder::Configure(_)) => return Err(Failure::OutOfTurn),
             Err(TryRecvError::Empty) => {
                 let now = Instant::now();
-                worker.rest(now);
+                worker.cool_down(now);
                 if now >= beat_at {
                     uplink.send(&SyncerReport::Beat { stalled: false })?;
                     beat_at = after(now, pause);

@@ -23,7 +23,7 @@ use crate::outcome::{Ended, outcome};
 use crate::root::Root;
 use crate::rsync::{Feed, Limits, Pulse, Run, Spawned};
 use crate::tail::{Said, Stream};
-use crate::warm::{Aim, Warmth};
+use crate::warm::Warmth;
 
 /// How much of a list is made at a time, in bytes.
 const FEED_BYTES: usize = 32 << 10;
@@ -182,7 +182,7 @@ impl Transfers<'_> {
         if form != Form::Shallow || self.by == Comparison::Checksums || self.load == Load::Any {
             return false;
         }
-        let Some(spawned) = self.warm.take_for(Aim { root: self.id, deletions, rate: self.rate }) else {
+        let Some(spawned) = self.warm.take_for(self.id, deletions, self.rate) else {
             return false;
         };
         let argv = argv::argv(&self.worker.slice, Errand::Send(form, deletions), self.abilities);

@@ -29,17 +29,12 @@ const FORGOTTEN: Duration = Duration::from_hours(1);
 const SCARCE: Duration = Duration::from_mins(10);
 /// What such a server says.
 const FULL: &str = "max connections";
-/// Where one waits already, the next one is started after so much time without a job: what follows at once
-/// is a burst, which needs the CPU, and takes most of its names as arguments.
-const CALM: Duration = Duration::from_millis(25);
 /// How long it may take to end once its list is over before it began.
 const FAREWELL: Duration = Duration::from_millis(200);
 
 /// Those that wait, the oldest first, and how long they may.
 pub(crate) struct Warmth {
     waiting: VecDeque<Warm>,
-    /// What one more is to be for, and when it is started.
-    next: Option<(Aim, Instant)>,
     /// How long one may be kept at most; `None` where none is wanted.
     longest: Option<Duration>,
     /// How long one is kept, and when one was last found dead.
@@ -53,32 +48,12 @@ impl Warmth {
     /// None waits yet. Each is kept for so many seconds.
     pub(crate) fn new(idle: Option<u32>) -> Warmth {
         let longest = idle.map(|idle| Duration::from_secs(idle.into()));
-        Warmth {
-            waiting: VecDeque::new(),
-            next: None,
-            longest,
-            life: longest,
-            found_dead: None,
-            not_before: None,
-        }
+        Warmth { waiting: VecDeque::new(), longest, life: longest, found_dead: None, not_before: None }
     }
 
-    /// What is to be started now for the batch that may follow, where so many may wait.
-    pub(crate) fn wants(&mut self, aim: Aim, now: Instant, most: usize) -> Option<Aim> {
-        let none_waits = self.waiting.is_empty();
-        let room = most.saturating_sub(self.waiting.len().max(1));
-        self.next = (room > 0 && self.life.is_some()).then(|| (aim, after(now, CALM)));
-        (none_waits && most > 0 && self.may_start(now)).then_some(aim)
-    }
-
-    /// What is to be started since there was no job for a while.
-    pub(crate) fn due(&mut self, now: Instant) -> Option<Aim> {
-        let (aim, _) = self.next.take_if(|(_, at)| now >= *at)?;
-        self.may_start(now).then_some(aim)
-    }
-
-    fn may_start(&self, now: Instant) -> bool {
-        self.life.is_some() && self.not_before.is_none_or(|at| now >= at)
+    /// Whether one is to be started, where so many may wait.
+    pub(crate) fn lacks(&self, now: Instant, most: usize) -> bool {
+        self.waiting.len() < most && self.life.is_some() && self.not_before.is_none_or(|at| now >= at)
     }
 
     /// One more waits.
@@ -91,13 +66,18 @@ impl Warmth {
     }
 
     /// Takes out the oldest that still runs and is what such a run needs.
-    pub(crate) fn take_for(&mut self, aim: Aim) -> Option<Spawned> {
+    pub(crate) fn take_for(
+        &mut self,
+        root: RootId,
+        deletions: Deletions,
+        rate: Option<u32>,
+    ) -> Option<Spawned> {
         while let Some(warm) = self.waiting.pop_front() {
             if !warm.is_running() {
                 let waited = warm.since.elapsed();
                 self.life = self.life.map(|life| life.min((waited / 2).max(LEAST)));
                 self.found_dead = Some(Instant::now());
-            } else if warm.aim.suits(aim) {
+            } else if warm.root == root && warm.deletions == deletions && suits(warm.rate, rate) {
                 return Some(warm.spawned);
             }
             warm.discard();
@@ -107,16 +87,11 @@ impl Warmth {
 
     /// Ends those that wait.
     pub(crate) fn discard(&mut self) {
-        self.next = None;
         self.waiting.drain(..).for_each(Warm::discard);
     }
 
-    /// When the oldest has waited long enough, or one more is due.
-    pub(crate) fn wakes_at(&self) -> Option<Instant> {
-        self.expires().into_iter().chain(self.next.map(|(_, at)| at)).min()
-    }
-
-    fn expires(&self) -> Option<Instant> {
+    /// When the oldest has waited long enough.
+    pub(crate) fn expires(&self) -> Option<Instant> {
         Some(after(self.waiting.front()?.since, self.life?))
     }
 
@@ -136,48 +111,32 @@ impl Warmth {
     }
 }
 
-/// What one is started for.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Aim {
-    pub(crate) root: RootId,
-    pub(crate) deletions: Deletions,
-    /// KiB a second that it may send, beside the remote's own limit.
-    pub(crate) rate: Option<u32>,
-}
-
-impl Aim {
-    /// For a batch like `job`.
-    pub(crate) fn of(slice: &SyncSlice, job: &Job) -> Aim {
-        Aim { root: job.root, deletions: argv::effective(slice, job.deletions), rate: job.terms.rate }
-    }
-
-    /// Whether one that was started for this will do for what is wanted.
-    fn suits(&self, wanted: Aim) -> bool {
-        self.root == wanted.root && self.deletions == wanted.deletions && suits(self.rate, wanted.rate)
-    }
-}
-
 /// An rsync that waits.
 pub(crate) struct Warm {
     spawned: Spawned,
-    aim: Aim,
+    root: RootId,
+    deletions: Deletions,
+    /// KiB a second that it may send, beside the remote's own limit.
+    rate: Option<u32>,
     since: Instant,
 }
 
 impl Warm {
-    /// Starts one. `None` when it cannot be had, which costs nothing.
+    /// Starts one for a batch like `job`. `None` when it cannot be had, which costs nothing.
     pub(crate) fn start(
         slice: &SyncSlice,
-        aim: Aim,
+        job: &Job,
         abilities: Abilities,
         confined: &Confined,
     ) -> Option<Warm> {
-        let root = Root::open(&slice.root, aim.root).ok()?;
-        let mut argv = argv::argv(slice, Errand::Send(Form::Shallow, aim.deletions), abilities);
-        argv::slow_down(&mut argv, slice, aim.rate);
+        let root = Root::open(&slice.root, job.root).ok()?;
+        let deletions = argv::effective(slice, job.deletions);
+        let mut argv = argv::argv(slice, Errand::Send(Form::Shallow, deletions), abilities);
+        let rate = job.terms.rate;
+        argv::slow_down(&mut argv, slice, rate);
         metered(&mut argv);
         let spawned = Spawned::start(&argv, root.as_fd(), confined).ok()?;
-        Some(Warm { spawned, aim, since: Instant::now() })
+        Some(Warm { spawned, root: job.root, deletions, rate, since: Instant::now() })
     }
 
     /// Ends it. An empty list is a clean end, which the remote does not take for a failure.

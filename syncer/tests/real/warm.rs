@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use common::confine::Confined;
 use common::event::{Dirt, RootId};
-use common::message::{Ahead, Comparison, Deletions, Job, Load, Outcome, SyncSlice, Terms};
+use common::message::{Comparison, Deletions, Job, Load, Outcome, SyncSlice, Terms};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use syncer::Worker;
@@ -15,8 +15,6 @@ use crate::mirror::{Mirror, batch};
 struct Warmed {
     mirror: Mirror,
     worker: Worker,
-    /// Whether two may wait.
-    two: bool,
 }
 
 impl Warmed {
@@ -24,10 +22,10 @@ impl Warmed {
     fn new() -> Warmed {
         let mirror = Mirror::start();
         let slice = SyncSlice { warm: Some(60), ..mirror.slice.clone() };
-        let mut warmed = Warmed { worker: Worker::new(slice, Confined::not()).unwrap(), mirror, two: false };
+        let mut warmed = Warmed { worker: Worker::new(slice, Confined::not()).unwrap(), mirror };
         warmed.mirror.write("first");
         assert_eq!(warmed.run("first", Deletions::Travel), Outcome::Done);
-        assert_eq!(warmed.waiting().len(), 1, "none was started");
+        assert!(warmed.worker.cools_at().is_some(), "none was started");
         warmed
     }
 
@@ -38,9 +36,9 @@ impl Warmed {
             root,
             deletions,
             max_delete: None,
-            terms: Terms { ahead: if self.two { Ahead::TwoWait } else { Ahead::Waits }, ..Terms::default() },
+            terms: Terms::default(),
             by: Comparison::Times,
-            load: Load::Light,
+            load: Load::Any,
             work: batch(&[(path, Dirt::Touched)]),
             moves: Vec::new(),
         };
@@ -69,31 +67,9 @@ fn each_batch_finds_one() {
         assert_eq!(warmed.run(name, Deletions::Travel), Outcome::Done);
         assert!(warmed.mirror.replica.join(name).exists());
     }
-    warmed.worker.rest(Instant::now() + Duration::from_secs(60));
-    assert!(warmed.worker.wakes_at().is_none());
+    warmed.worker.cool_down(Instant::now() + Duration::from_secs(60));
+    assert!(warmed.worker.cools_at().is_none());
     assert!(warmed.waiting().is_empty(), "it stands in the root still");
-}
-
-#[test]
-fn the_second_one_waits_for_a_pause() {
-    let mut warmed = Warmed::new();
-    warmed.two = true;
-    for name in ["second", "third"] {
-        warmed.mirror.write(name);
-        assert_eq!(warmed.run(name, Deletions::Travel), Outcome::Done);
-        assert_eq!(warmed.waiting().len(), 1, "{name}");
-    }
-    warmed.worker.rest(Instant::now());
-    assert_eq!(warmed.waiting().len(), 1, "too early");
-    let at = warmed.worker.wakes_at().unwrap();
-    assert!(at < Instant::now() + Duration::from_secs(1));
-    warmed.worker.rest(at);
-    assert_eq!(warmed.waiting().len(), 2);
-    warmed.worker.rest(at);
-    assert_eq!(warmed.waiting().len(), 2, "one too many");
-    warmed.mirror.write("fourth");
-    assert_eq!(warmed.run("fourth", Deletions::Travel), Outcome::Done);
-    assert_eq!(warmed.waiting().len(), 1, "one was started though one waited");
 }
 
 #[test]
