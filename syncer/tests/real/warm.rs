@@ -38,7 +38,7 @@ impl Warmed {
             max_delete: None,
             terms: Terms::default(),
             by: Comparison::Times,
-            load: Load::Any,
+            load: Load::Light,
             work: batch(&[(path, Dirt::Touched)]),
             moves: Vec::new(),
         };
