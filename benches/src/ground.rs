@@ -23,16 +23,19 @@ pub(crate) struct Ground {
     pub(crate) root: PathBuf,
     /// State files of supervisors.
     pub(crate) state: PathBuf,
+    /// One more line for the rsync daemons.
+    pub(crate) rsyncd: String,
 }
 
 impl Ground {
     /// Makes both directories, which may not exist yet.
-    pub(crate) fn new(root: &Path, state: &Path) -> Outcome<Ground> {
+    pub(crate) fn new(root: &Path, state: &Path, rsyncd: &str) -> Outcome<Ground> {
         for (directory, mode) in [(root, 0o755), (state, 0o700)] {
             let made = DirBuilder::new().mode(mode).create(directory);
             made.map_err(|error| failed(format!("{}: {error}", directory.display())))?;
         }
-        Ok(Ground { root: root.canonicalize()?, state: state.canonicalize()? })
+        let (root, state) = (root.canonicalize()?, state.canonicalize()?);
+        Ok(Ground { root, state, rsyncd: rsyncd.to_owned() })
     }
 
     /// The watched directory.
@@ -102,8 +105,9 @@ impl Rsyncd {
         let log = ground.root.join(format!("rsyncd-{port}.log"));
         let config = ground.root.join(format!("rsyncd-{port}.conf"));
         let mut text = vec![format!(
-            "uid = root\ngid = root\nuse chroot = no\nport = {port}\naddress = 127.0.0.1\nlog file = {}\n",
-            log.display()
+            "uid = root\ngid = root\nuse chroot = no\nport = {port}\naddress = 127.0.0.1\nlog file = {}\n{}\n",
+            log.display(),
+            ground.rsyncd
         )];
         for n in 0..modules {
             let path = ground.replica(n);
@@ -205,15 +209,15 @@ mod tests {
     #[test]
     fn what_was_made_is_gone_afterwards() {
         let root = std::env::temp_dir().join(format!("bench-ground-{}", std::process::id()));
-        let ground = Ground::new(&root.join("missing"), &root);
+        let ground = Ground::new(&root.join("missing"), &root, "");
         assert!(ground.is_err());
         let state = root.with_extension("state");
-        let ground = Ground::new(&root, &state).unwrap();
+        let ground = Ground::new(&root, &state, "").unwrap();
         ground.clear(2).unwrap();
         fs::write(ground.replica(1).join("a"), "a").unwrap();
         ground.clear(2).unwrap();
         assert_eq!(fs::read_dir(ground.replica(1)).unwrap().count(), 0);
-        assert!(Ground::new(&root, &state).is_err());
+        assert!(Ground::new(&root, &state, "").is_err());
         drop(ground);
         assert!(!root.exists() && !state.exists());
     }

@@ -38,7 +38,7 @@ pub(crate) fn measure(options: &Options) -> Outcome<()> {
     {
         return Err(failed(format!("{name} is no part; there are: {}", parts().join(" "))));
     }
-    let ground = Ground::new(&options.root, &options.state)?;
+    let ground = Ground::new(&options.root, &options.state, &options.rsyncd)?;
     let mut records = report::load(options)?;
     let (taken, mut failures) = (taken(options), Vec::new());
     let peers = peers(options);

@@ -18,6 +18,7 @@ bench --bin PROGRAM [options]
   --docs DIR         where performance.json, performance.md and the plots are; none to print only (docs)
   --scale F          the sizes of start, million, remotes, growth and the burst of beside, times F (1)
   --large GIB        the large file of beside (4; on a tmpfs it is there twice)
+  --rsyncd LINE      one more line for the rsync daemon's config; the tables are without, so it needs --docs none
   --cap SECONDS      when a peer counts as not converged (30)
   --list             names the parts
   --draw             measures nothing, draws tables and plots again from performance.json
@@ -46,6 +47,8 @@ pub(crate) struct Options {
     pub(crate) scale: f64,
     /// GiB of the large file.
     pub(crate) large: u64,
+    /// One more line for the rsync daemon's config; empty for none.
+    pub(crate) rsyncd: String,
     /// Seconds after which a peer has not converged.
     pub(crate) cap: u64,
     /// What to do.
@@ -79,6 +82,7 @@ pub(crate) fn parse(words: impl IntoIterator<Item = String>) -> Outcome<Options>
         docs: Some(PathBuf::from("docs")),
         scale: 1.0,
         large: 4,
+        rsyncd: String::new(),
         cap: 30,
         task: Task::Measure,
     };
@@ -96,6 +100,9 @@ pub(crate) fn parse(words: impl IntoIterator<Item = String>) -> Outcome<Options>
             let value = words.next().ok_or_else(|| failed(format!("{word} needs a value; see --help")))?;
             set(&mut options, &word, &value)?;
         }
+    }
+    if !options.rsyncd.is_empty() && options.docs.is_some() {
+        return Err(failed("--rsyncd needs --docs none; see --help"));
     }
     let program = options.program.as_path();
     if options.task == Task::Measure && !program.is_file() {
@@ -120,6 +127,7 @@ fn set(options: &mut Options, word: &str, value: &str) -> Outcome<()> {
         "--docs" => options.docs = (value != "none").then(|| value.into()),
         "--scale" => options.scale = number(word, value)?,
         "--large" => options.large = number(word, value)?,
+        "--rsyncd" => options.rsyncd = value.into(),
         "--cap" => options.cap = number(word, value)?,
         _ => return Err(failed(format!("{word} is no option; see --help"))),
     }
@@ -175,8 +183,8 @@ mod tests {
 
     #[test]
     fn what_makes_no_sense_is_refused() {
-        for words in ["", "--bin /no/such", "--bin /bin/true --reps x", "--bin /bin/true --scale 0", "--only"]
-        {
+        let words = ["", "--bin /no/such", "--bin /bin/true --reps x", "--bin /bin/true --scale 0", "--only"];
+        for words in words.into_iter().chain(["--bin /bin/true --rsyncd line"]) {
             assert!(read(words).is_err(), "{words}");
         }
     }
