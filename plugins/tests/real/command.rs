@@ -1,8 +1,8 @@
 //! `command` with real programs. A script stands for what an operator configures.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use common::config::{Call, CommandPlugin, FilterExpression, PluginKind};
@@ -22,8 +22,11 @@ impl Place {
     fn new(script: &str) -> Place {
         let place = Place { directory: tempfile::tempdir().unwrap() };
         let text = format!("#!/bin/sh\nD={}\n{script}\n", place.directory.path().display());
-        fs::write(place.path("program"), text).unwrap();
-        fs::set_permissions(place.path("program"), fs::Permissions::from_mode(0o755)).unwrap();
+        // By a child: were the file open for writing here, what a parallel test forks could hold on to it,
+        // and "Text file busy" be the answer.
+        let mut written = Command::new("/bin/sh");
+        written.args(["-c", "printf '%s' \"$1\" > \"$0\" && chmod 755 \"$0\""]);
+        assert!(written.arg(place.path("program")).arg(text).status().unwrap().success());
         place
     }
 
